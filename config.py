@@ -1,0 +1,80 @@
+"""The settings of JOANNA: edit the values, run ./run.sh. One line a key, with its meaning beside it.
+
+`python autoencoder.py demo dropout=0.2` overrides them: first a preset, then single keys.
+"""
+
+settings = {
+    # the song
+    "source": "./sources/harp.wav",  # the recording to learn from, a wav file
+    "name": "",  # folder of the run in weights/ and output/; empty: the source's file name
+    "sample-rate": 16000,  # Hz the source is resampled to and the output is written at
+    "frame-length": 2048,  # samples a frame
+    "overlap": 2,  # overlapping number for STFT: hop = frame length / overlap
+    "section-count": 8,  # sections (sequences) the source is cut into
+    "block-count": 175,  # blocks a section holds
+    # the networks
+    "layer-count": 4,  # autoencoder layers / 2: encoder steps, and as many decoder steps
+    "dim-decrease": 250,  # units each encoder step drops
+    "dropout": 0.4,  # dropout rate of the encoder, 0 to below 1
+    "lstm-layers": 2,  # new LSTM layers of the generator
+    # training
+    "ae-epoch": 200,  # epochs an iteration of the autoencoders
+    "ae-iteration": 40,  # iterations of the autoencoders; weights are saved after each
+    "lstm-epoch": 200,  # epochs an iteration of the LSTM trainings
+    "lstm-iteration": 30,  # iterations of the LSTM trainings; weights are saved after each
+    "batch-size": 64,  # frames a step of the autoencoders
+    "learning-rate": 0.0005,  # Adam's highest learning rate; it falls along a cosine
+    "window-length": 24,  # frames a training window of the LSTM layers holds
+    "window-batch": 32,  # windows a step of the LSTM trainings
+    "load-weights": True,  # go on from saved weights, or start afresh
+    "random-seed": 0,  # seed of every random number
+    # generation
+    "method": "both",  # part (frame by frame), whole (sequence at a time) or both
+    "sequence-lengths": [24, 48],  # frames the generator looks at; one wav a length and method
+    "generate-seconds": 20.0,  # seconds each wav lasts
+    "seed-section": 0,  # section whose first frames start the generation, from 0
+    "match-statistics": True,  # bring generated bins back to the source's mean and deviation
+    # file names, without endings
+    "coded-file": "coded-file",  # encoded output of the autoencoders, in output/NAME
+    "lstm-file": "lstm-file",  # LSTM model weights, in weights/NAME, a file a component
+    "phase-encoder": "phase-encoder",  # phase autoencoder weights, in weights/NAME
+    "magnitude-encoder": "magnitude-encoder",  # magnitude autoencoder weights, in weights/NAME
+    "phase-result": "phase-result",  # generated phase frames, in output/NAME
+    "magnitude-result": "magnitude-result",  # generated magnitude frames, in output/NAME
+}
+
+presets = {
+    # the song's user's own values, whatever is edited above
+    "seed": {
+        "source": "./sources/harp.wav",
+        "overlap": 2,
+        "coded-file": "coded-file",
+        "lstm-file": "lstm-file",
+        "phase-encoder": "phase-encoder",
+        "magnitude-encoder": "magnitude-encoder",
+        "phase-result": "phase-result",
+        "magnitude-result": "magnitude-result",
+        "lstm-epoch": 200,
+        "lstm-iteration": 30,
+        "ae-epoch": 200,
+        "ae-iteration": 40,
+        "section-count": 8,
+        "block-count": 175,
+        "layer-count": 4,
+        "sample-rate": 16000,
+        "dim-decrease": 250,
+        "load-weights": True,
+        "dropout": 0.4,
+    },
+    # 20 s of the song, full-width layers, minutes on two cores
+    "demo": {
+        "section-count": 2,
+        "block-count": 157,
+        "ae-epoch": 40,
+        "ae-iteration": 3,
+        "lstm-epoch": 30,
+        "lstm-iteration": 2,
+        "generate-seconds": 10.0,
+        "sequence-lengths": [12, 24],
+    },
+}

@@ -1,0 +1,118 @@
+"""Stage 4: generate new audio, part by part and whole by whole, and the song's reconstruction.
+
+Reads output/NAME/frames.h5 and weights/NAME/*-lstm-file.weights.h5; writes output/NAME/part-L.wav,
+whole-L.wav, reconstruction.wav and {phase,magnitude}-result.h5.
+"""
+
+import math
+
+import numpy as np
+
+from joanna import audio, dataset
+from joanna import settings as settings_module
+from joanna.settings import UserError
+
+
+def main(settings: dict) -> None:
+    """Run the stage with a checked settings dict."""
+    output, weights = settings_module.output_folder(settings), settings_module.weights_folder(settings)
+    songs = {}
+    with dataset.open_h5(output / "frames.h5", settings, "preprocess") as file:
+        for name in dataset.COMPONENTS:
+            songs[name] = {key: file[f"{name}/{key}"][:] for key in ("frames", "mean", "deviation")}
+        source, blocks = file["audio"][:], int(file.attrs["blocks"])
+    rate, overlap = settings["sample-rate"], settings["overlap"]
+    hop = settings["frame-length"] // overlap
+    samples = round(settings["generate-seconds"] * rate)
+    # a frame's length is cut off at both ends, where the joined frames fade
+    count = math.ceil((samples + 2 * settings["frame-length"]) / hop) + overlap
+    start = settings["seed-section"] * blocks
+    available = len(songs["phase"]["frames"]) - start
+    if max(settings["sequence-lengths"]) > available:
+        raise UserError(
+            f"sequence-lengths has {max(settings['sequence-lengths'])}; from seed-section "
+            f"{settings['seed-section']} on the song has {available} frames: lower one of them"
+        )
+    from joanna import model, training  # TensorFlow takes seconds to import
+
+    methods = {"part": part, "whole": whole}
+    wanted = list(methods) if settings["method"] == "both" else [settings["method"]]
+    clips = {(m, length): {} for m in wanted for length in settings["sequence-lengths"]}
+    rebuilt = {}
+    for component, song in songs.items():
+        networks = model.build(settings)
+        path = weights / f"{component}-{settings['lstm-file']}.weights.h5"
+        state = training.load_weights(networks["network"], path, settings, "lstm")
+        if not state.get("new"):
+            raise UserError(f"{path} holds no trained generator yet; run: python lstm.py")
+        spliced = networks["spliced"].predict(song["frames"][None], verbose=0)[0]
+        rebuilt[component] = spliced * song["deviation"] + song["mean"]
+        network = networks["network"]
+        for method, length in clips:
+            print(f"{component}: {method}, sequences of {length}", flush=True)
+            seed = song["frames"][start : start + length]
+            frames = methods[method](network, seed, count)
+            if settings["match-statistics"]:
+                frames = match(frames)
+            clips[method, length][component] = frames * song["deviation"] + song["mean"]
+    _write(output / "reconstruction.wav", rebuilt, source, rate, overlap, "lstm.py")
+    for component in dataset.COMPONENTS:
+        arrays = {f"{m}-{length}": clip[component] for (m, length), clip in clips.items()}
+        path = output / (settings[f"{component}-result"] + ".h5")
+        dataset.save_h5(path, arrays, settings, "lstm")
+        print(f"wrote {path}")
+    for (method, length), clip in clips.items():
+        path = output / f"{method}-{length}.wav"
+        _write(path, clip, source, rate, overlap, "lstm.py", settings["frame-length"], samples)
+    settings_module.save(settings)
+
+
+def part(network, seed: np.ndarray, count: int) -> np.ndarray:
+    """Frames ``(count, F)``: append the last frame of each prediction, slide the window.
+
+    Args:
+        network: frames ``(1, T, F)`` -> the next frames ``(1, T, F)``.
+        seed: seed frames ``(T, F)``, scaled; they are not part of the result.
+        count: frames wanted.
+    """
+    window, result = seed[None], []
+    for _ in range(count):
+        frame = network(window, training=False).numpy()[:, -1:]
+        window = np.concatenate([window[:, 1:], frame], axis=1)
+        result.append(frame[0, 0])
+    return np.array(result)
+
+
+def whole(network, seed: np.ndarray, count: int) -> np.ndarray:
+    """Frames ``(count, F)``: the whole of each output is the next input. Arguments as in `part`."""
+    window, result = seed[None], []
+    for _ in range(math.ceil(count / len(seed))):
+        window = network(window, training=False).numpy()
+        result.append(window[0])
+    return np.concatenate(result)[:count]
+
+
+def match(frames: np.ndarray) -> np.ndarray:
+    """Bring scaled frames ``(M, F)`` back to the source's mean 0 and deviation 1 in every bin."""
+    deviation = frames.std(axis=0)
+    return (frames - frames.mean(axis=0)) / np.where(deviation > 1e-6, deviation, 1.0)
+
+
+def _write(path, clip, source, rate, overlap, blame, skip=0, samples=None):
+    """Join magnitude and phase to audio at the source's loudness and write it."""
+    spectra = np.maximum(clip["magnitude"], 0) * np.exp(1j * clip["phase"])
+    signal = audio.istft(spectra, overlap)[skip:][:samples]
+    if not np.isfinite(signal).all():
+        raise UserError(f"{path.name}: the network put out NaN or Inf; run: python {blame}")
+    loudness = np.sqrt(np.mean(np.square(signal)))
+    wanted = np.sqrt(np.mean(np.square(source, dtype=np.float64)))
+    if loudness < 1e-3 * wanted:
+        print(f"warning: {path} is silent; train longer and run: python {blame}")
+    elif loudness > 0:
+        signal = signal * min(wanted / loudness, 0.99 / np.abs(signal).max())
+    audio.save_audio(path, signal, rate)
+    print(f"wrote {path}")
+
+
+if __name__ == "__main__":
+    settings_module.run_stage(main, __doc__)

@@ -1,0 +1,108 @@
+"""Audio in and out, STFT and back. numpy and scipy only."""
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+from scipy.io import wavfile
+from scipy.signal import ShortTimeFFT, resample_poly
+from scipy.signal.windows import hann
+
+from joanna.settings import UserError
+
+
+def load_audio(path: Path, sample_rate: int) -> tuple[np.ndarray, list[str]]:
+    """Read a wav file as mono at `sample_rate`.
+
+    Args:
+        path: PCM (8, 16, 24, 32 bit) or float wav, any rate, any number of channels.
+        sample_rate: Hz wanted.
+
+    Returns:
+        audio ``(S,)`` float32, full scale -1 to 1, and sentences on what was changed.
+
+    Raises:
+        UserError: no file, not a wav, truncated, no samples, NaN or Inf, silence.
+    """
+    if not path.is_file():
+        raise UserError(f"source {path}: no such file; put a wav there or set 'source'")
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", "Reached EOF")
+            warnings.filterwarnings("ignore", category=wavfile.WavFileWarning)
+            rate, samples = wavfile.read(path)
+    except Exception as error:  # scipy's reader raises many kinds on broken files
+        if isinstance(error, PermissionError):
+            raise
+        raise UserError(
+            f"source {path}: not a readable wav file ({error}); expected a whole PCM or float wav"
+        ) from None
+    if samples.size == 0 or rate <= 0:
+        raise UserError(f"source {path}: holds no samples; choose another recording")
+    notes = []
+    if samples.dtype == np.uint8:
+        audio = (samples.astype(np.float64) - 128) / 128
+    elif np.issubdtype(samples.dtype, np.integer):
+        audio = samples / -float(np.iinfo(samples.dtype).min)
+    else:
+        audio = samples.astype(np.float64)
+    if not np.isfinite(audio).all():
+        raise UserError(f"source {path}: holds NaN or Inf samples; export it again")
+    if audio.ndim == 2:
+        if audio.shape[1] > 1:
+            notes.append(f"mixed {audio.shape[1]} channels down to one")
+        audio = audio.mean(axis=1)
+    if rate != sample_rate:
+        divisor = np.gcd(rate, sample_rate)
+        audio = resample_poly(audio, sample_rate // divisor, rate // divisor)
+        notes.append(f"resampled from {rate} Hz to {sample_rate} Hz")
+    if np.abs(audio).max() < 1e-4:
+        raise UserError(f"source {path}: all silence (below -80 dB); choose another recording")
+    return audio.astype(np.float32), notes
+
+
+def save_audio(path: Path, audio: np.ndarray, sample_rate: int) -> None:
+    """Write audio ``(S,)`` in -1 to 1 as 16-bit PCM wav at `sample_rate` Hz."""
+    samples = np.round(np.clip(audio, -1, 1) * 32767).astype(np.int16)
+    wavfile.write(path, sample_rate, samples)
+
+
+def transform(frame_length: int, overlap: int) -> ShortTimeFFT:
+    """Two-sided STFT with a square-root Hann window.
+
+    At overlap 2 the window is its own dual (Griffin and Lim 1984): unchanged frames come back
+    exactly, changed ones join without clicks.
+
+    Raises:
+        UserError: the window cannot be inverted at this overlap.
+    """
+    window = np.sqrt(hann(frame_length, sym=False))
+    sft = ShortTimeFFT(window, frame_length // overlap, fs=1, fft_mode="twosided")
+    if not sft.invertible:
+        raise UserError(f"overlap is {overlap}: the window cannot be inverted; choose 2 or more")
+    return sft
+
+
+def stft(audio: np.ndarray, frame_length: int, overlap: int) -> np.ndarray:
+    """Spectra ``(M, F)`` complex128 of all frames wholly inside audio ``(S,)``; F = frame_length."""
+    hop = frame_length // overlap
+    if len(audio) < frame_length:
+        raise UserError(f"{len(audio)} samples given; a frame alone takes {frame_length}")
+    window = transform(frame_length, overlap).win
+    frames = np.lib.stride_tricks.sliding_window_view(audio, frame_length)[::hop]
+    return np.fft.fft(frames * window)
+
+
+def istft(spectra: np.ndarray, overlap: int) -> np.ndarray:
+    """Audio ``((M - 1) * hop + F,)`` float64 of spectra ``(M, F)``; inverse of `stft`.
+
+    The first and last F - hop samples have fewer frames than the rest and fade.
+    """
+    count, frame_length = spectra.shape
+    sft = transform(frame_length, overlap)
+    hop = sft.hop
+    frames = np.fft.ifft(spectra).real * sft.dual_win.real
+    audio = np.zeros((count - 1) * hop + frame_length)
+    for index, frame in enumerate(frames):
+        audio[index * hop : index * hop + frame_length] += frame
+    return audio

@@ -1,0 +1,117 @@
+"""The files between the stages, scaling, and windows of frames."""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from joanna.settings import ROOT, UserError
+
+COMPONENTS = ("phase", "magnitude")
+
+# The settings that what a stage writes depends on, with those of the stages before it.
+_KEYS = {
+    "preprocess": ["sample-rate", "frame-length", "overlap", "section-count", "block-count"],
+    "autoencoder": ["layer-count", "dim-decrease"],
+    "lstm": ["lstm-layers"],
+}
+
+
+def source_path(settings: dict) -> Path:
+    """The source's path; a relative one counts from the project's folder."""
+    return ROOT / Path(settings["source"]).expanduser()
+
+
+def recipe(settings: dict, stage: str) -> dict:
+    """What a file written by `stage` was made with: the settings and the source's fingerprint."""
+    keys = []
+    for name, own in _KEYS.items():
+        keys += own
+        if name == stage:
+            break
+    made_with = {key: settings[key] for key in keys}
+    path = source_path(settings)
+    if not path.is_file():
+        raise UserError(f"source {path}: no such file; put a wav there or set 'source'")
+    made_with["source"] = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    return made_with
+
+
+def misfit(attributes, settings: dict, stage: str) -> str | None:
+    """Why a stored recipe does not fit the settings, as words, or None if it does."""
+    try:
+        stored = json.loads(attributes["recipe"])
+    except (KeyError, ValueError, TypeError):
+        return "holds no recipe of its settings"
+    for key, wanted in recipe(settings, stage).items():
+        if stored.get(key) != wanted:
+            if key == "source":
+                return f"was made from another recording than {settings['source']}"
+            return f"was made with {key} {stored.get(key)}, the settings say {wanted}"
+    return None
+
+
+def save_h5(path: Path, arrays: dict, settings: dict, stage: str, **attributes) -> None:
+    """Write arrays and the stage's recipe to an HDF5 file, whole or not at all."""
+    beside = path.with_name("." + path.name)
+    with h5py.File(beside, "w") as file:
+        for name, array in arrays.items():
+            file.create_dataset(name, data=array)
+        file.attrs["recipe"] = json.dumps(recipe(settings, stage))
+        file.attrs.update(attributes)
+    os.replace(beside, path)
+
+
+def open_h5(path: Path, settings: dict, stage: str) -> h5py.File:
+    """Open a file that `stage` wrote.
+
+    Raises:
+        UserError: the file is missing, unreadable, or made with other settings.
+    """
+    again = f"run: python {stage}.py"
+    if not path.is_file():
+        raise UserError(f"{path} is missing; {again}")
+    try:
+        file = h5py.File(path, "r")
+    except OSError:
+        raise UserError(f"{path} is not a readable HDF5 file; {again}") from None
+    reason = misfit(file.attrs, settings, stage)
+    if reason:
+        file.close()
+        raise UserError(f"{path} {reason}; {again}")
+    return file
+
+
+def identity(*arrays: np.ndarray) -> str:
+    """A fingerprint of arrays' bytes."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array))
+    return digest.hexdigest()[:16]
+
+
+def scale(frames: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Scale each bin of ``(M, F)`` to mean 0 and deviation 1.
+
+    Returns:
+        scaled ``(M, F)``, mean ``(F,)``, deviation ``(F,)``, float32. A bin that never changes
+        keeps deviation 1 and comes out as 0.
+    """
+    mean = frames.mean(axis=0)
+    deviation = frames.std(axis=0)
+    deviation = np.where(deviation > 1e-6, deviation, 1.0)
+    scaled = (frames - mean) / deviation
+    return scaled.astype(np.float32), mean.astype(np.float32), deviation.astype(np.float32)
+
+
+def random_windows(count: int, frames: int, length: int, rng: np.random.Generator) -> np.ndarray:
+    """First-frame indices ``(count,)`` of windows of `length` that start anywhere in `frames`."""
+    return rng.integers(0, frames - length + 1, size=count)
+
+
+def cut(array: np.ndarray, starts: np.ndarray, length: int) -> np.ndarray:
+    """Windows ``(N, length, F)`` of ``(M, F)`` from first-frame indices ``(N,)``."""
+    return array[starts[:, None] + np.arange(length)]

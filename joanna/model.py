@@ -1,0 +1,78 @@
+"""The networks: the only code that builds layers.
+
+Widths at the defaults: frame 2048 -> 1798 -> 1548 -> 1298 -> 1048 -> 1298 -> 1548 -> 1798 -> 2048.
+"""
+
+import keras
+from keras import layers
+
+from joanna.settings import bottleneck
+
+# Without it the latents grow to a deviation near 10, ten times what an LSTM puts out.
+_LATENT_PENALTY = 1e-5
+
+
+def encoder_layers(settings: dict) -> list[layers.Layer]:
+    """(Dense, ELU, Dropout) x layer-count, each step dim-decrease narrower than its input."""
+    result = []
+    for step in range(1, settings["layer-count"] + 1):
+        units = settings["frame-length"] - step * settings["dim-decrease"]
+        penalty = keras.regularizers.L2(_LATENT_PENALTY) if step == settings["layer-count"] else None
+        result += [
+            layers.Dense(units, name=f"encoder-dense-{step}"),
+            layers.ELU(name=f"encoder-elu-{step}", activity_regularizer=penalty),
+            layers.Dropout(
+                settings["dropout"], seed=settings["random-seed"] + step, name=f"encoder-dropout-{step}"
+            ),
+        ]
+    return result
+
+
+def decoder_layers(settings: dict) -> list[layers.Layer]:
+    """layer-count linear Dense layers back up to the frame's width."""
+    start, step_up = bottleneck(settings), settings["dim-decrease"]
+    return [
+        layers.Dense(start + step * step_up, name=f"decoder-dense-{step}")
+        for step in range(1, settings["layer-count"] + 1)
+    ]
+
+
+def lstm_layers(settings: dict, count: int, name: str) -> list[layers.Layer]:
+    """`count` LSTM layers as wide as the bottleneck; all sequences are returned."""
+    return [
+        layers.LSTM(bottleneck(settings), return_sequences=True, name=f"{name}-lstm-{step}")
+        for step in range(1, count + 1)
+    ]
+
+
+def chain(shape: tuple, parts: list[layers.Layer], name: str) -> keras.Sequential:
+    """A model of `parts` one after the other on inputs of `shape` (batch left out)."""
+    return keras.Sequential([keras.Input(shape), *parts], name=name)
+
+
+def build(settings: dict) -> dict[str, keras.Sequential]:
+    """All networks of one component; they share their layers.
+
+    Returns:
+        autoencoder: frames ``(N, F)`` -> ``(N, F)``, 4 x layer-count layers (16).
+        encoder: frames ``(N, F)`` -> latents ``(N, Z)``.
+        spliced: frames ``(N, T, F)`` -> ``(N, T, F)``, the autoencoder with two LSTM layers (18).
+        spliced-lstm: latents ``(N, T, Z)`` -> the LSTM layers' output ``(N, T, Z)``.
+        spliced-tail: latents ``(N, T, Z)`` -> frames ``(N, T, F)``, LSTM layers and decoder.
+        generator: latents ``(N, T, Z)`` -> ``(N, T, Z)``, new LSTM layers, then the spliced ones.
+        network: frames ``(N, T, F)`` -> the next frames ``(N, T, F)``; holds every weight.
+    """
+    keras.utils.set_random_seed(settings["random-seed"])
+    width, latent = settings["frame-length"], bottleneck(settings)
+    encoder, decoder = encoder_layers(settings), decoder_layers(settings)
+    spliced = lstm_layers(settings, 2, "spliced")
+    new = lstm_layers(settings, settings["lstm-layers"], "new")
+    return {
+        "autoencoder": chain((width,), encoder + decoder, "autoencoder"),
+        "encoder": chain((width,), encoder, "encoder"),
+        "spliced": chain((None, width), encoder + spliced + decoder, "spliced"),
+        "spliced-lstm": chain((None, latent), spliced, "spliced-lstm"),
+        "spliced-tail": chain((None, latent), spliced + decoder, "spliced-tail"),
+        "generator": chain((None, latent), new + spliced, "generator"),
+        "network": chain((None, width), encoder + new + spliced + decoder, "network"),
+    }

@@ -1,0 +1,218 @@
+"""Settings: defaults, preset, command line; checks; the run's folders; how a stage ends."""
+
+import difflib
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import yaml
+
+import config
+
+ROOT = Path(config.__file__).resolve().parent
+
+# key: (type, lowest, highest); None is no bound.
+_RANGES = {
+    "sample-rate": (int, 1000, 384000),
+    "frame-length": (int, 16, 65536),
+    "overlap": (int, 2, 64),
+    "section-count": (int, 1, 100000),
+    "block-count": (int, 2, 1000000),
+    "layer-count": (int, 1, 64),
+    "dim-decrease": (int, 0, 65536),
+    "dropout": (float, 0.0, 0.99),
+    "lstm-layers": (int, 1, 16),
+    "ae-epoch": (int, 1, None),
+    "ae-iteration": (int, 1, None),
+    "lstm-epoch": (int, 1, None),
+    "lstm-iteration": (int, 1, None),
+    "batch-size": (int, 1, 65536),
+    "learning-rate": (float, 1e-8, 1.0),
+    "window-length": (int, 2, 65536),
+    "window-batch": (int, 1, 65536),
+    "load-weights": (bool, None, None),
+    "random-seed": (int, 0, 2**31 - 1),
+    "generate-seconds": (float, 0.1, 86400.0),
+    "seed-section": (int, 0, None),
+    "match-statistics": (bool, None, None),
+}
+_FILE_NAMES = ("coded-file", "lstm-file", "phase-encoder", "magnitude-encoder")
+_FILE_NAMES += ("phase-result", "magnitude-result")
+_METHODS = ("part", "whole", "both")
+
+
+class UserError(Exception):
+    """A mistake the user can mend; its text is all that is shown, and the exit code is 2."""
+
+
+def help_text(about: str) -> str:
+    """The --help page: `about`, then every key with its meaning and default."""
+    lines = [about.strip(), "", "presets: " + ", ".join(config.presets), "", "settings:"]
+    for line in Path(config.__file__).read_text().splitlines():
+        found = re.match(r'    "([\w-]+)": (.*),  # (.*)', line)
+        if found:
+            key, default, meaning = found.groups()
+            lines.append(f"  {key:<18} {meaning} [{default}]")
+    return "\n".join(lines)
+
+
+def load(arguments: list[str]) -> dict:
+    """Settings from config.py, then a preset or a settings.yaml, then key=value arguments.
+
+    Args:
+        arguments: command-line words, e.g. ``["demo", "dropout=0.2"]``.
+
+    Returns:
+        A new dict with every key of config.settings and a non-empty ``name``.
+
+    Raises:
+        UserError: unknown key or preset, wrong type, impossible combination.
+    """
+    settings = dict(config.settings)
+    for argument in arguments:
+        if "=" in argument:
+            key, text = argument.split("=", 1)
+            try:
+                update = {key: yaml.safe_load(text)}
+            except yaml.YAMLError:
+                raise UserError(f"{key}: cannot read the value '{text}'; write key=value") from None
+        elif argument.endswith((".yaml", ".yml")):
+            update = _read_yaml(argument)
+        elif argument in config.presets:
+            update = config.presets[argument]
+        else:
+            raise UserError(
+                f"unknown preset '{argument}'; presets are {', '.join(config.presets)}"
+                + _nearest(argument, config.presets)
+            )
+        for key in update:
+            if key not in config.settings:
+                raise UserError(
+                    f"unknown setting '{key}'{_nearest(key, config.settings)}; "
+                    "--help lists every setting"
+                )
+        settings.update(update)
+    return _checked(settings)
+
+
+def _read_yaml(path: str) -> dict:
+    try:
+        values = yaml.safe_load(Path(path).read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"{path}: cannot be read as settings ({error.__class__.__name__})") from None
+    if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
+        raise UserError(f"{path}: holds no settings; expected lines of 'key: value'")
+    return values
+
+
+def _nearest(word: str, known) -> str:
+    near = difflib.get_close_matches(word, known, 1)
+    return f"; did you mean '{near[0]}'?" if near else ""
+
+
+def _checked(settings: dict) -> dict:
+    for key, (kind, low, high) in _RANGES.items():
+        value = settings[key]
+        if kind is float and type(value) is int:
+            value = settings[key] = float(value)
+        if type(value) is not kind:
+            raise UserError(f"{key} is {value!r}; expected {_noun(kind)}")
+        if low is not None and not (low <= value and (high is None or value <= high)):
+            span = f"{low} or more" if high is None else f"{low} to {high}"
+            raise UserError(f"{key} is {value}; expected {span}")
+    if settings["method"] not in _METHODS:
+        raise UserError(f"method is {settings['method']!r}; expected {', '.join(_METHODS)}")
+    lengths = settings["sequence-lengths"]
+    if not isinstance(lengths, list) or not lengths:
+        raise UserError(f"sequence-lengths is {lengths!r}; expected a list such as [24, 48]")
+    if any(type(length) is not int or not 1 <= length <= 65536 for length in lengths):
+        raise UserError(f"sequence-lengths is {lengths}; expected whole numbers from 1 to 65536")
+    if not isinstance(settings["source"], str) or not settings["source"]:
+        raise UserError(f"source is {settings['source']!r}; expected the path of a wav file")
+    settings["name"] = settings["name"] or re.sub(r"[^\w.-]", "-", Path(settings["source"]).stem)
+    for key in ("name", *_FILE_NAMES):
+        value = settings[key]
+        if not isinstance(value, str) or not re.fullmatch(r"\w[\w. -]{0,99}", value):
+            raise UserError(
+                f"{key} is {value!r}; expected a plain name of letters, digits, '.', '-', '_'"
+            )
+    for pair in (("phase-encoder", "magnitude-encoder"), ("phase-result", "magnitude-result")):
+        if settings[pair[0]] == settings[pair[1]]:
+            raise UserError(f"{pair[0]} and {pair[1]} are both '{settings[pair[0]]}'; they need two")
+    if settings["frame-length"] % settings["overlap"]:
+        raise UserError(
+            f"overlap is {settings['overlap']}, which does not divide frame-length "
+            f"{settings['frame-length']}: the frames could not be joined again; choose a divisor"
+        )
+    if settings["block-count"] < settings["overlap"]:
+        raise UserError(
+            f"block-count is {settings['block-count']}; one frame alone takes overlap "
+            f"({settings['overlap']}) blocks: choose a larger block-count"
+        )
+    if bottleneck(settings) < 1:
+        raise UserError(
+            f"layer-count {settings['layer-count']} x dim-decrease {settings['dim-decrease']} leaves "
+            f"no units of frame-length {settings['frame-length']} at the bottleneck; lower one"
+        )
+    if settings["seed-section"] >= settings["section-count"]:
+        raise UserError(
+            f"seed-section is {settings['seed-section']}; section-count is "
+            f"{settings['section-count']}, so expected 0 to {settings['section-count'] - 1}"
+        )
+    return settings
+
+
+def _noun(kind: type) -> str:
+    return {int: "a whole number", float: "a number", bool: "True or False"}[kind]
+
+
+def bottleneck(settings: dict) -> int:
+    """Units at the bottleneck.
+
+    The first encoder step has the frame's width, as in 2048, 1798, 1548, 1298 -> 1048: each
+    encoder step is dim-decrease narrower than what it is given.
+    """
+    return settings["frame-length"] - settings["layer-count"] * settings["dim-decrease"]
+
+
+def output_folder(settings: dict) -> Path:
+    """output/NAME, made if need be."""
+    return _folder(ROOT / "output" / settings["name"])
+
+
+def weights_folder(settings: dict) -> Path:
+    """weights/NAME, made if need be."""
+    return _folder(ROOT / "weights" / settings["name"])
+
+
+def _folder(path: Path) -> Path:
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def save(settings: dict) -> None:
+    """Write the effective settings to output/NAME/settings.yaml."""
+    text = yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
+    (output_folder(settings) / "settings.yaml").write_text(text)
+
+
+def run_stage(main: Callable[[dict], None], about: str) -> None:
+    """Run a stage script: --help, settings, main(settings), exit code 2 on a user's mistake."""
+    arguments = sys.argv[1:]
+    if "-h" in arguments or "--help" in arguments:
+        print(help_text(about))
+        return
+    try:
+        main(load(arguments))
+    except UserError as error:
+        sys.exit(_complain(str(error), 2))
+    except OSError as error:
+        sys.exit(_complain(f"{error.filename or 'a file'}: {error.strerror or error}", 2))
+    except KeyboardInterrupt:
+        sys.exit(_complain("stopped; finished iterations are saved", 130))
+
+
+def _complain(text: str, code: int) -> int:
+    print(f"{Path(sys.argv[0]).name}: {text}", file=sys.stderr)
+    return code

@@ -1,0 +1,114 @@
+"""Stage 3: splice two LSTM layers into each autoencoder, then train the generator's new ones.
+
+Reads output/NAME/{frames,coded-file}.h5 and the autoencoders' weights; writes
+weights/NAME/{phase,magnitude}-lstm-file.weights.h5.
+"""
+
+import numpy as np
+
+from joanna import dataset
+from joanna import settings as settings_module
+from joanna.settings import UserError
+
+
+def main(settings: dict) -> None:
+    """Run the stage with a checked settings dict."""
+    output, weights = settings_module.output_folder(settings), settings_module.weights_folder(settings)
+    with dataset.open_h5(output / "frames.h5", settings, "preprocess") as file:
+        frames = {name: file[f"{name}/frames"][:] for name in dataset.COMPONENTS}
+    coded = output / (settings["coded-file"] + ".h5")
+    with dataset.open_h5(coded, settings, "autoencoder") as file:
+        latents = {name: file[name][:] for name in dataset.COMPONENTS}
+        made_from = file.attrs["identity"]
+    length = settings["window-length"]
+    if length >= len(latents["phase"]):
+        raise UserError(
+            f"window-length is {length}; the song has {len(latents['phase'])} frames, so expected "
+            f"at most {len(latents['phase']) - 1}"
+        )
+    from joanna import model, training  # TensorFlow takes seconds to import
+
+    for component in dataset.COMPONENTS:
+        networks = model.build(settings)
+        path = weights / f"{component}-{settings['lstm-file']}.weights.h5"
+        state = training.resume(networks["network"], path, settings, "lstm", made_from)
+        if not state:
+            ae_path = weights / (settings[f"{component}-encoder"] + ".weights.h5")
+            training.load_weights(networks["autoencoder"], ae_path, settings, "autoencoder")
+        progress = {"spliced": int(state.get("spliced", 0)), "new": int(state.get("new", 0))}
+        if progress["spliced"] < settings["lstm-iteration"]:
+            progress["new"] = 0  # the generator's target is about to change
+        code, song = latents[component], frames[component]
+
+        def fit(name, label, inputs, targets, progress=progress, networks=networks, path=path):
+            def save(done):
+                progress[label] = done
+                training.save_weights(
+                    networks["network"], path, settings, "lstm", made_from=made_from, **progress
+                )
+
+            training.train(
+                networks[name],
+                _windows(settings, f"{path.stem}/{label}", inputs, targets),
+                f"{path.name.removesuffix('.weights.h5')} {label} LSTM layers",
+                settings["lstm-epoch"],
+                settings["lstm-iteration"],
+                progress[label],
+                settings["learning-rate"],
+                save,
+            )
+
+        # The encoder stays as it is: its latents are the coded file. The decoder goes on learning.
+        fit("spliced-tail", "spliced", code, song)
+        error = training.normalised_error(song, _overlapping(networks["spliced-tail"], code, length))
+        print(f"{component} spliced autoencoder: error {error:.3f}")
+        for layer in networks["spliced-lstm"].layers:
+            layer.trainable = False
+        target = _overlapping(networks["spliced-lstm"], code, length)
+        fit("generator", "new", code[:-1], target[1:])
+        error = training.normalised_error(
+            target[1:], _overlapping(networks["generator"], code[:-1], length)
+        )
+        print(f"{component} generator: error {error:.3f}")
+        print(f"wrote {path}")
+    settings_module.save(settings)
+    print("next: python generate.py")
+
+
+def _windows(settings, place, inputs, targets):
+    """Epoch -> batches of windows that start anywhere; each frame is seen once on average."""
+    from joanna import training
+
+    length, size = settings["window-length"], settings["window-batch"]
+    total = -(-len(inputs) // length)
+
+    def batches(epoch):
+        rng = training.epoch_rng(settings["random-seed"], place, epoch)
+        starts = dataset.random_windows(total, len(inputs), length, rng)
+        parts = [starts[first : first + size] for first in range(0, total, size)]
+        return [
+            (dataset.cut(inputs, part, length), dataset.cut(targets, part, length)) for part in parts
+        ]
+
+    return batches
+
+
+def _overlapping(network, inputs, length):
+    """`network` over a song ``(M, Z)``, window by window -> ``(M, .)``.
+
+    Windows overlap by half and only their later half is kept, so that every output but the first
+    window's has at least half a window of past behind it.
+    """
+    step = max(1, length // 2)
+    last = len(inputs) - length
+    starts = np.append(np.arange(0, last, step), last)
+    outputs = network.predict(dataset.cut(inputs, starts, length), batch_size=16, verbose=0)
+    result = np.empty((len(inputs), outputs.shape[-1]), np.float32)
+    result[:length] = outputs[0]
+    for start, output in zip(starts[1:], outputs[1:], strict=True):
+        result[start + length - step : start + length] = output[length - step :]
+    return result
+
+
+if __name__ == "__main__":
+    settings_module.run_stage(main, __doc__)

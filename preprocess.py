@@ -1,0 +1,58 @@
+"""Stage 1: slice the source into overlapping frames and keep their phase and magnitude.
+
+Reads the source; writes output/NAME/frames.h5.
+"""
+
+import numpy as np
+
+from joanna import audio, dataset
+from joanna import settings as settings_module
+from joanna.settings import UserError
+
+
+def main(settings: dict) -> None:
+    """Run the stage with a checked settings dict."""
+    length, overlap = settings["frame-length"], settings["overlap"]
+    rate = settings["sample-rate"]
+    hop = length // overlap
+    audio.transform(length, overlap)  # refuses an overlap that cannot be inverted
+    samples, notes = audio.load_audio(dataset.source_path(settings), rate)
+    for note in notes:
+        print(f"source: {note}")
+    sections, blocks = settings["section-count"], settings["block-count"]
+    found = len(samples) // hop
+    if found < sections * blocks:
+        blocks = found // sections
+        if blocks - (overlap - 1) < 2:
+            need = sections * (overlap + 1) * hop / rate
+            raise UserError(
+                f"source {settings['source']} lasts {len(samples) / rate:.2f} s; {sections} sections "
+                f"of two frames need {need:.2f} s: choose a longer one or lower section-count"
+            )
+        print(f"the source is short: block-count shrinks from {settings['block-count']} to {blocks}")
+    used = samples[: sections * blocks * hop]
+    if not np.abs(used).max() > 1e-4:
+        raise UserError(
+            f"source {settings['source']}: the {len(used) / rate:.1f} s used are all silence; "
+            "choose another recording or raise section-count"
+        )
+    spectra = audio.stft(used, length, overlap)
+    arrays = {"audio": used}
+    for component, values in (("phase", np.angle(spectra)), ("magnitude", np.abs(spectra))):
+        for key, array in zip(("frames", "mean", "deviation"), dataset.scale(values), strict=True):
+            arrays[f"{component}/{key}"] = array
+    path = settings_module.output_folder(settings) / "frames.h5"
+    identity = dataset.identity(arrays["phase/frames"], arrays["magnitude/frames"])
+    dataset.save_h5(path, arrays, settings, "preprocess", identity=identity, blocks=blocks)
+    settings_module.save(settings)
+    print(f"used {len(used) / rate:.1f} s of {len(samples) / rate:.1f} s found")
+    if len(samples) - len(used) >= blocks * hop:
+        print(f"  to use the rest, set section-count to {len(samples) // (blocks * hop)}")
+    print(f"{sections} sections of {blocks} blocks, {len(spectra)} frames in all")
+    print(f"frame {length} samples ({1000 * length / rate:.0f} ms), ", end="")
+    print(f"hop {hop} samples ({1000 * hop / rate:.0f} ms)")
+    print(f"wrote {path}; next: python autoencoder.py")
+
+
+if __name__ == "__main__":
+    settings_module.run_stage(main, __doc__)
