@@ -26,6 +26,14 @@ def load_audio(path: Path, sample_rate: int) -> tuple[np.ndarray, list[str]]:
     """
     if not path.is_file():
         raise UserError(f"source {path}: no such file; put a wav there or set 'source'")
+    with path.open("rb") as file:
+        header = file.read(8)
+    declared = int.from_bytes(header[4:], "little") + 8
+    if header[:4] == b"RIFF" and declared > path.stat().st_size:
+        raise UserError(
+            f"source {path}: truncated wav, {path.stat().st_size} of {declared} bytes are there; "
+            "copy or export it again"
+        )
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("error", "Reached EOF")

@@ -3,10 +3,10 @@
 Widths at the defaults: frame 2048 -> 1798 -> 1548 -> 1298 -> 1048 -> 1298 -> 1548 -> 1798 -> 2048.
 """
 
-import keras
-from keras import layers
-
+from joanna.backend import keras
 from joanna.settings import bottleneck
+
+layers = keras.layers
 
 # Without it the latents grow to a deviation near 10, ten times what an LSTM puts out.
 _LATENT_PENALTY = 1e-5

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import h5py
-import keras
 import numpy as np
 
+from joanna.backend import keras
 from joanna.dataset import misfit, recipe
 from joanna.settings import UserError
 

@@ -17,7 +17,8 @@ BEAT = 0.345  # seconds an eighth note
 # (note, eighths); '-' is a rest. Two verses' halves, in A minor.
 VERSE = (
     "A4 2 C5 4 D5 2 E5 3 F5 1 E5 2 D5 4 B4 2 G4 3 A4 1 B4 2 C5 4 A4 2 A4 3 G#4 1 A4 2 B4 4 G#4 2 E4 4 "
-    "A4 2 C5 4 D5 2 E5 3 F5 1 E5 2 D5 4 B4 2 G4 3 A4 1 B4 2 C5 3 B4 1 A4 2 G#4 3 F#4 1 G#4 2 A4 6 A4 4 - 2"
+    "A4 2 C5 4 D5 2 E5 3 F5 1 E5 2 D5 4 B4 2 G4 3 A4 1 B4 2 C5 3 B4 1 A4 2 G#4 3 F#4 1 G#4 2 A4 6 "
+    "A4 4 - 2"
 )
 CHORUS = (
     "G5 6 G5 3 F#5 1 E5 2 D5 4 B4 2 G4 3 A4 1 B4 2 C5 4 A4 2 A4 3 G#4 1 A4 2 B4 4 G#4 2 E4 6 "
@@ -73,7 +74,12 @@ def main() -> None:
                 root = midi(name.rstrip("m"))
                 steps = [0, 7, 12, 15 if name.endswith("m") else 16, 19, 24]
                 for eighth, step in enumerate(pattern):
-                    play(at + eighth * BEAT, root + steps[step], 1.4, loudness * (1.5 if not eighth else 1))
+                    play(
+                        at + eighth * BEAT,
+                        root + steps[step],
+                        1.4,
+                        loudness * (1.5 if not eighth else 1),
+                    )
             at += len(pattern) * BEAT
         return at
 

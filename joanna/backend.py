@@ -1,0 +1,43 @@
+"""Keras on TensorFlow, imported without TensorFlow's log noise. Take `keras` from here."""
+
+import contextlib
+import logging
+import os
+import sys
+import tempfile
+
+# TensorFlow reads these once, when it is imported.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TF_DETERMINISTIC_OPS", "1")
+os.environ["KERAS_BACKEND"] = "tensorflow"
+
+
+@contextlib.contextmanager
+def _quiet_stderr():
+    """Hold back what C++ code writes to stderr; show it if the block raises."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        failed = True
+        try:
+            yield
+            failed = False
+        finally:
+            sys.stderr.flush()
+            os.dup2(kept, 2)
+            os.close(kept)
+            if failed:
+                held.seek(0)
+                sys.stderr.write(held.read().decode(errors="replace"))
+
+
+with _quiet_stderr():
+    import keras
+    import tensorflow
+
+# Retracing warnings: every network is traced once a sequence length, which is meant.
+logging.getLogger("tensorflow").setLevel(logging.ERROR)
+tensorflow.config.list_physical_devices()
+
+__all__ = ["keras"]

@@ -1,0 +1,78 @@
+"""What a run will cost on this machine: a few timed training steps, scaled up.
+
+`python -m joanna.cost [preset] [key=value ...]`; with --where it names the run's folder instead.
+"""
+
+import sys
+import time
+
+from joanna import settings as settings_module
+from joanna.dataset import COMPONENTS
+
+_LONG_RUN = 3_000_000  # frames trained on; less takes minutes and is not worth measuring
+
+
+def frames_trained(settings: dict) -> tuple[int, int]:
+    """Frames the autoencoders and the LSTM trainings see in a whole run, one component."""
+    frames = settings["section-count"] * settings["block-count"]
+    return (
+        frames * settings["ae-epoch"] * settings["ae-iteration"],
+        frames * settings["lstm-epoch"] * settings["lstm-iteration"],
+    )
+
+
+def seconds_per_frame(settings: dict) -> tuple[float, float]:
+    """Measured training seconds a frame: autoencoder, and both LSTM trainings together."""
+    import numpy as np
+
+    from joanna import model
+
+    networks = model.build(settings)
+    rows, length = settings["batch-size"], settings["window-length"]
+    windows = settings["window-batch"]
+    width, latent = settings["frame-length"], settings_module.bottleneck(settings)
+
+    def measure(network, inputs, targets):
+        network.compile(optimizer="adam", loss="mse")
+        network.train_on_batch(inputs, targets)
+        began = time.monotonic()
+        network.train_on_batch(inputs, targets)
+        return (time.monotonic() - began) / (inputs.size / inputs.shape[-1])
+
+    frames = np.zeros((rows, width), np.float32)
+    code = np.zeros((windows, length, latent), np.float32)
+    song = np.zeros((windows, length, width), np.float32)
+    autoencoder = measure(networks["autoencoder"], frames, frames)
+    spliced = measure(networks["spliced-tail"], code, song)
+    networks["spliced-lstm"].trainable = False
+    return autoencoder, spliced + measure(networks["generator"], code, code)
+
+
+def main(arguments: list[str]) -> None:
+    """Say what the run will cost, or where its wavs are."""
+    settings = settings_module.load([word for word in arguments if word != "--where"])
+    if "--where" in arguments:
+        folder = settings_module.output_folder(settings)
+        print("wavs:", *sorted(str(path) for path in folder.glob("*.wav")), sep="\n  ")
+        return
+    if sum(frames_trained(settings)) < _LONG_RUN:
+        return
+    from joanna.training import duration
+
+    print("measuring this machine ...", flush=True)
+    speeds = seconds_per_frame(settings)
+
+    def cost(some):
+        per_component = sum(s * n for s, n in zip(speeds, frames_trained(some), strict=True))
+        return duration(len(COMPONENTS) * per_component)
+
+    print(f"training takes about {cost(settings)} on this machine; ", end="")
+    print(f"./run.sh demo takes about {cost(settings_module.load(['demo']))}")
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:])
+    except settings_module.UserError as error:
+        print(f"settings: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -1,0 +1,63 @@
+#!/usr/bin/env bash
+# ./run.sh [preset] [key=value ...]   the four stages; ./run.sh test   the tests
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+
+fail() { echo "run.sh: $1" >&2; exit 2; }
+
+find_python() {
+    local candidate
+    for candidate in python3 python3.13 python3.12 python3.11 python3.10 python; do
+        if "$candidate" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' 2>/dev/null; then
+            command -v "$candidate"
+            return
+        fi
+    done
+    fail "needs Python 3.10 to 3.13; found none on the PATH: install one of them"
+}
+
+# install STAMP FILE [extra package]: once, and again only when FILE changes
+install() {
+    local wanted
+    wanted="$(cat "$2") ${3-}"
+    [ "$(cat ".venv/$1" 2>/dev/null)" = "$wanted" ] && return
+    echo "== installing $2 (once)"
+    if command -v uv >/dev/null; then
+        uv pip install --quiet --python .venv/bin/python -r "$2" ${3:+"$3"}
+    else
+        .venv/bin/python -m pip install --quiet --disable-pip-version-check -r "$2" ${3:+"$3"}
+    fi || fail "installing $2 failed; look at the message above and run the command again"
+    printf '%s' "$wanted" > ".venv/$1"
+}
+
+if [ ! -x .venv/bin/python ]; then
+    python="$(find_python)"
+    if command -v uv >/dev/null; then uv venv --quiet --python "$python" .venv; else "$python" -m venv .venv; fi
+fi
+cuda=""
+if [ -e /proc/driver/nvidia/version ] || command -v nvidia-smi >/dev/null; then
+    cuda="$(sed -n 's/^tensorflow==/tensorflow[and-cuda]==/p' requirements.txt)"
+fi
+install runtime requirements.txt "$cuda"
+
+if [ "${1-}" = test ]; then
+    install tests requirements-test.txt
+    .venv/bin/ruff check .
+    .venv/bin/ruff format --check .
+    exec .venv/bin/python -m pytest "${@:2}"
+fi
+
+for argument in "$@"; do
+    case "$argument" in -h | --help) exec .venv/bin/python generate.py --help ;; esac
+done
+
+.venv/bin/python -m joanna.cost "$@"
+times=""
+for stage in preprocess autoencoder lstm generate; do
+    printf '\n== %s\n' "$stage"
+    began=$SECONDS
+    .venv/bin/python "$stage.py" "$@" || exit $?
+    times+=" $stage $((SECONDS - began)) s,"
+done
+printf '\n== done:%s in all %d s\n' "$times" "$SECONDS"
+.venv/bin/python -m joanna.cost --where "$@"

@@ -1,0 +1,95 @@
+import numpy as np
+import pytest
+from conftest import tone
+from scipy.io import wavfile
+
+from joanna import audio
+from joanna.settings import UserError
+
+
+@pytest.mark.parametrize("overlap", [2, 4, 8])
+def test_unchanged_frames_come_back(overlap):
+    signal = tone()
+    back = audio.istft(audio.stft(signal, 64, overlap), overlap)
+    inner = slice(64, len(back) - 64)
+    np.testing.assert_allclose(back[inner], signal[: len(back)][inner], atol=1e-12)
+
+
+def test_a_section_of_blocks_gives_the_promised_frames():
+    assert audio.stft(np.ones(175 * 1024), 2048, 2).shape == (174, 2048)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"),
+    [(np.uint8, 0.01), (np.int16, 1e-4), (np.int32, 1e-6), (np.float32, 1e-6), (np.float64, 1e-6)],
+)
+def test_sample_formats_decode_alike(tmp_path, dtype, tolerance):
+    signal = tone()
+    if dtype == np.uint8:
+        stored = np.round(signal * 127 + 128).astype(dtype)
+    elif np.issubdtype(dtype, np.integer):
+        stored = np.round(signal * np.iinfo(dtype).max).astype(dtype)
+    else:
+        stored = signal.astype(dtype)
+    wavfile.write(tmp_path / "a.wav", 4000, stored)
+    loaded, notes = audio.load_audio(tmp_path / "a.wav", 4000)
+    np.testing.assert_allclose(loaded, signal, atol=tolerance)
+    assert loaded.dtype == np.float32
+    assert notes == []
+
+
+def test_24_bit_decodes(tmp_path):
+    import wave
+
+    signal = tone()
+    values = np.round(signal * (2**23 - 1)).astype("<i4")
+    with wave.open(str(tmp_path / "a.wav"), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(3)
+        file.setframerate(4000)
+        file.writeframes(values.view(np.uint8).reshape(-1, 4)[:, :3].tobytes())
+    loaded, _ = audio.load_audio(tmp_path / "a.wav", 4000)
+    np.testing.assert_allclose(loaded, signal, atol=1e-6)
+
+
+def test_downmix_and_resampling_are_said_and_done(tmp_path):
+    signal = tone(rate=11025)
+    wavfile.write(tmp_path / "a.wav", 11025, np.stack([signal, 0 * signal, signal], axis=1))
+    loaded, notes = audio.load_audio(tmp_path / "a.wav", 4000)
+    assert any("3 channels" in note for note in notes)
+    assert any("11025 Hz to 4000 Hz" in note for note in notes)
+    inner = slice(100, 4600)
+    np.testing.assert_allclose(loaded[inner], tone()[inner] * 2 / 3, atol=0.01)
+
+
+def _write(path, samples):
+    wavfile.write(path, 4000, samples)
+    return path
+
+
+BAD = {
+    "no such file": lambda path: path,
+    "not a readable wav": lambda path: path.write_bytes(b"") and path,
+    "not a readable": lambda path: path.write_bytes(b"hello, not audio") and path,
+    "truncated wav": lambda path: path.write_bytes(_write(path, tone()).read_bytes()[:-3000]),
+    "holds no samples": lambda path: _write(path, np.zeros(0, np.int16)),
+    "all silence": lambda path: _write(path, np.zeros(4000, np.int16)),
+    "NaN or Inf": lambda path: _write(path, np.full(4000, np.nan, np.float32)),
+}
+
+
+@pytest.mark.parametrize("words", BAD)
+def test_bad_files_are_refused(tmp_path, words):
+    path = tmp_path / "bad.wav"
+    BAD[words](path)
+    with pytest.raises(UserError) as caught:
+        audio.load_audio(path, 4000)
+    assert words in str(caught.value)
+    assert str(path) in str(caught.value)
+
+
+def test_saved_audio_is_16_bit_and_comes_back(tmp_path):
+    audio.save_audio(tmp_path / "a.wav", tone(), 4000)
+    rate, samples = wavfile.read(tmp_path / "a.wav")
+    assert (rate, samples.dtype) == (4000, np.int16)
+    np.testing.assert_allclose(samples / 32767, tone(), atol=1e-4)

@@ -1,0 +1,141 @@
+"""Real runs of the scripts through the command line, at tiny width."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from conftest import TINY, tone
+from scipy.io import wavfile
+
+PROJECT = Path(__file__).resolve().parent.parent
+STAGES = ("preprocess", "autoencoder", "lstm", "generate")
+
+
+def run(folder, stage, *arguments):
+    return subprocess.run(
+        [sys.executable, f"{stage}.py", *TINY, "source=./sources/song.wav", *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+
+
+def weights(path):
+    arrays = {}
+    with h5py.File(path) as file:
+        file.visititems(
+            lambda name, item: (
+                arrays.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None
+            )
+        )
+    skip = ("optimizer", "seed_generator")
+    return {name: array for name, array in arrays.items() if not any(word in name for word in skip)}
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """A copy of the project, with a space in its path, in which all stages have run."""
+    folder = tmp_path_factory.mktemp("run") / "my project"
+    folder.mkdir()
+    for stage in (*STAGES, "config"):
+        shutil.copy(PROJECT / f"{stage}.py", folder)
+    shutil.copytree(PROJECT / "joanna", folder / "joanna")
+    (folder / "sources").mkdir()
+    samples = np.round(tone() * 32767).astype(np.int16)
+    wavfile.write(folder / "sources" / "song.wav", 4000, samples)
+    for stage in STAGES:
+        result = run(folder, stage)
+        assert result.returncode == 0, result.stderr
+        assert result.stderr == ""
+    return folder
+
+
+def test_every_wav_is_there_and_right(project):
+    names = {"part-4", "part-8", "whole-4", "whole-8"}
+    output = project / "output" / "song"
+    assert {path.stem for path in output.glob("*.wav")} == names | {"reconstruction"}
+    loudness = np.sqrt(np.mean(np.square(tone())))
+    for name in names:
+        rate, samples = wavfile.read(output / f"{name}.wav")
+        assert (rate, samples.dtype, samples.shape) == (4000, np.int16, (2000,))
+        assert np.abs(samples.astype(int)).max() < 32767
+        assert 0.3 * loudness < np.sqrt(np.mean(np.square(samples / 32767))) < 1.1 * loudness
+    assert (output / "settings.yaml").is_file()
+    for component in ("phase", "magnitude"):
+        with h5py.File(output / f"{component}-result.h5") as file:
+            assert set(file) == names
+
+
+def test_same_seed_same_bytes_and_generation_settings_matter(project):
+    output = project / "output" / "song"
+    before = {path: path.read_bytes() for path in output.glob("*-4.wav")}
+    assert run(project, "generate").returncode == 0
+    assert {path: path.read_bytes() for path in before} == before
+    for change in ("seed-section=1", "match-statistics=False"):
+        assert run(project, "generate", change, "sequence-lengths=[4]").returncode == 0
+        assert all(path.read_bytes() != data for path, data in before.items())
+    assert run(project, "generate", "method=part", "generate-seconds=0.25").returncode == 0
+    assert len(wavfile.read(output / "part-4.wav")[1]) == 1000
+
+
+def test_finished_stages_go_on_instead_of_starting_over(project):
+    path = project / "weights" / "song" / "phase-encoder.weights.h5"
+    before = weights(path)
+    result = run(project, "autoencoder")
+    assert "all 2 iterations are trained already" in result.stdout
+    after = weights(path)
+    assert all(np.array_equal(before[name], after[name]) for name in before)
+
+
+def test_frozen_layers_stay_and_new_ones_learn(project):
+    path = project / "weights" / "song" / "phase-lstm-file.weights.h5"
+    before = weights(path)
+    result = run(project, "lstm", "lstm-iteration=2", "lstm-epoch=1")
+    assert result.returncode == 0
+    with h5py.File(path, "a") as file:
+        file.attrs["new"] = 0  # train the generator again on finished spliced layers
+    assert run(project, "lstm").returncode == 0
+    after = weights(path)
+    changed = {name for name in before if not np.array_equal(before[name], after[name])}
+    assert changed
+    assert all("lstm" in name for name in changed)
+    # network layers in order: encoder, lstm (new), lstm_1 (new), lstm_2, lstm_3 (spliced), decoder
+    assert not any("lstm_2" in name or "lstm_3" in name for name in changed)
+    assert any("lstm/" in name for name in changed)
+    assert any("lstm_1/" in name for name in changed)
+
+
+def test_missing_and_unfit_inputs_name_the_stage_to_run(project):
+    for stage, before in (
+        ("autoencoder", "preprocess"),
+        ("lstm", "preprocess"),
+        ("generate", "preprocess"),
+    ):
+        result = run(project, stage, "name=fresh")
+        assert (result.returncode, result.stdout) == (2, "")
+        assert f"run: python {before}.py" in result.stderr
+        assert result.stderr.count("\n") == 1
+    result = run(project, "lstm", "layer-count=1")
+    assert result.returncode == 2
+    assert "layer-count 2, the settings say 1; run: python autoencoder.py" in result.stderr
+    result = run(project, "generate", "lstm-layers=1")
+    assert result.returncode == 2
+    assert "run: python lstm.py" in result.stderr
+
+
+def test_a_refused_source_leaves_files_alone(project):
+    frames = project / "output" / "song" / "frames.h5"
+    before = frames.read_bytes()
+    for source in ("./sources/none.wav", "./preprocess.py"):
+        result = run(project, "preprocess", f"source={source}", "name=song")
+        assert result.returncode == 2
+        assert "Traceback" not in result.stderr
+    result = run(project, "preprocess", "section-count=200", "name=song")
+    assert result.returncode == 2
+    assert "choose a longer one or lower section-count" in result.stderr
+    assert frames.read_bytes() == before

@@ -1,0 +1,86 @@
+import pytest
+import yaml
+
+import config
+from joanna import settings as settings_module
+from joanna.settings import UserError
+
+CONTRACT = {
+    "overlap": 2,
+    "coded-file": "coded-file",
+    "lstm-file": "lstm-file",
+    "phase-encoder": "phase-encoder",
+    "magnitude-encoder": "magnitude-encoder",
+    "phase-result": "phase-result",
+    "magnitude-result": "magnitude-result",
+    "lstm-epoch": 200,
+    "lstm-iteration": 30,
+    "ae-epoch": 200,
+    "ae-iteration": 40,
+    "section-count": 8,
+    "block-count": 175,
+    "layer-count": 4,
+    "sample-rate": 16000,
+    "dim-decrease": 250,
+    "load-weights": True,
+    "dropout": 0.4,
+}
+
+
+def test_the_contract_keys_have_their_defaults():
+    assert {key: config.settings[key] for key in CONTRACT} == CONTRACT
+    seed = dict(config.presets["seed"])
+    assert seed.pop("source") == config.settings["source"]
+    assert seed == CONTRACT
+
+
+def test_preset_then_override():
+    settings = settings_module.load(["demo", "dropout=0.2", "learning-rate=1"])
+    assert settings["ae-iteration"] == config.presets["demo"]["ae-iteration"]
+    assert settings["dropout"] == 0.2
+    assert settings["learning-rate"] == 1.0
+    assert config.settings["dropout"] == 0.4
+
+
+def test_saved_settings_repeat_the_run(root):
+    settings = settings_module.load(["demo", "sequence-lengths=[3,5]", "name=again"])
+    settings_module.save(settings)
+    path = root / "output" / "again" / "settings.yaml"
+    assert yaml.safe_load(path.read_text()) == settings
+    assert settings_module.load([str(path)]) == settings
+
+
+def test_help_lists_every_key():
+    text = settings_module.help_text("about")
+    for key in config.settings:
+        assert f"\n  {key} " in text
+
+
+@pytest.mark.parametrize(
+    ("argument", "words"),
+    [
+        ("dropuot=0.2", "did you mean 'dropout'"),
+        ("dmeo", "did you mean 'demo'"),
+        ("dropout=high", "expected a number"),
+        ("dropout=1", "expected 0.0 to 0.99"),
+        ("dropout=.nan", "expected 0.0 to 0.99"),
+        ("ae-epoch=1.5", "expected a whole number"),
+        ("load-weights=2", "expected True or False"),
+        ("overlap=1", "expected 2 to 64"),
+        ("overlap=3", "does not divide frame-length"),
+        ("dim-decrease=600", "leaves no units"),
+        ("block-count=[", "cannot read the value"),
+        ("name=../up", "expected a plain name"),
+        ("phase-encoder=a/b", "expected a plain name"),
+        ("phase-result=magnitude-result", "they need two"),
+        ("sequence-lengths=12", "expected a list"),
+        ("sequence-lengths=[0]", "whole numbers"),
+        ("method=all", "expected part, whole, both"),
+        ("seed-section=8", "expected 0 to 7"),
+        ("missing.yaml", "cannot be read as settings"),
+    ],
+)
+def test_mistakes_are_named(argument, words):
+    with pytest.raises(UserError, match="(?s).*") as caught:
+        settings_module.load([argument])
+    assert words in str(caught.value)
