@@ -77,7 +77,7 @@ def part(network, seed: np.ndarray, count: int) -> np.ndarray:
     """
     window, result = seed[None], []
     for _ in range(count):
-        frame = network(window, training=False).numpy()[:, -1:]
+        frame = network.predict_on_batch(window)[:, -1:]
         window = np.concatenate([window[:, 1:], frame], axis=1)
         result.append(frame[0, 0])
     return np.array(result)
@@ -87,7 +87,7 @@ def whole(network, seed: np.ndarray, count: int) -> np.ndarray:
     """Frames ``(count, F)``: the whole of each output is the next input. Arguments as in `part`."""
     window, result = seed[None], []
     for _ in range(math.ceil(count / len(seed))):
-        window = network(window, training=False).numpy()
+        window = network.predict_on_batch(window)
         result.append(window[0])
     return np.concatenate(result)[:count]
 
