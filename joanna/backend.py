@@ -34,10 +34,9 @@ def _quiet_stderr():
 
 with _quiet_stderr():
     import keras
-    import tensorflow
+    import tensorflow  # noqa: F401
 
 # Retracing warnings: every network is traced once a sequence length, which is meant.
 logging.getLogger("tensorflow").setLevel(logging.ERROR)
-tensorflow.config.list_physical_devices()
 
 __all__ = ["keras"]
