@@ -23,7 +23,7 @@ settings = {
     "lstm-epoch": 200,  # epochs an iteration of the LSTM trainings
     "lstm-iteration": 30,  # iterations of the LSTM trainings; weights are saved after each
     "batch-size": 64,  # frames a step of the autoencoders
-    "learning-rate": 0.0005,  # Adam's highest learning rate; it falls along a cosine
+    "learning-rate": 0.001,  # Adam's highest learning rate; it falls along a cosine
     "window-length": 24,  # frames a training window of the LSTM layers holds
     "window-batch": 32,  # windows a step of the LSTM trainings
     "load-weights": True,  # go on from saved weights, or start afresh

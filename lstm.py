@@ -35,6 +35,7 @@ def main(settings: dict) -> None:
         if not state:
             ae_path = weights / (settings[f"{component}-encoder"] + ".weights.h5")
             training.load_weights(networks["autoencoder"], ae_path, settings, "autoencoder")
+            model.let_through(networks, latents[component])
         progress = {"spliced": int(state.get("spliced", 0)), "new": int(state.get("new", 0))}
         if progress["spliced"] < settings["lstm-iteration"]:
             progress["new"] = 0  # the generator's target is about to change

@@ -3,6 +3,9 @@
 Widths at the defaults: frame 2048 -> 1798 -> 1548 -> 1298 -> 1048 -> 1298 -> 1548 -> 1798 -> 2048.
 """
 
+import numpy as np
+
+from joanna import fast
 from joanna.backend import keras
 from joanna.settings import bottleneck
 
@@ -40,9 +43,33 @@ def decoder_layers(settings: dict) -> list[layers.Layer]:
 def lstm_layers(settings: dict, count: int, name: str) -> list[layers.Layer]:
     """`count` LSTM layers as wide as the bottleneck; all sequences are returned."""
     return [
-        layers.LSTM(bottleneck(settings), return_sequences=True, name=f"{name}-lstm-{step}")
+        fast.LSTM(bottleneck(settings), return_sequences=True, name=f"{name}-lstm-{step}")
         for step in range(1, count + 1)
     ]
+
+
+def let_through(networks: dict[str, keras.Sequential], latents: np.ndarray) -> None:
+    """Set the new spliced LSTM layers to pass on nearly what they are given.
+
+    The autoencoder keeps most of what it has learned when they are spliced in (the idea of Chen,
+    Goodfellow and Shlens 2016, Net2Net, arXiv:1511.05641). Input and output gates start open, the
+    forget gate nearly closed; the decoder's first layer takes up the change in scale.
+
+    Args:
+        networks: of `build`, holding the trained autoencoder.
+        latents: ``(M, Z)`` float32, the encoder's output over the song.
+    """
+    units = latents.shape[1]
+    for layer, gain in zip(networks["spliced-lstm"].layers, (0.5, 1.0), strict=True):
+        kernel, recurrent, bias = (0.1 * weight for weight in layer.get_weights())
+        kernel[:, 2 * units : 3 * units] += gain * np.eye(units)  # gates: input, forget, cell, output
+        bias[:] = np.repeat([2.0, -1.0, 0.0, 2.0], units)
+        layer.set_weights([kernel, recurrent, bias])
+    put_out = networks["spliced-lstm"].predict(latents[None], verbose=0)[0]
+    slope = (latents * put_out).sum(axis=0) / np.maximum(np.square(put_out).sum(axis=0), 1e-12)
+    first = networks["spliced-tail"].layers[2]
+    kernel, bias = first.get_weights()
+    first.set_weights([kernel * slope[:, None], bias])
 
 
 def chain(shape: tuple, parts: list[layers.Layer], name: str) -> keras.Sequential:

@@ -9,6 +9,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from joanna import fast
 from joanna.backend import keras
 from joanna.dataset import misfit, recipe
 from joanna.settings import UserError
@@ -54,7 +55,7 @@ def train(
         warmup_target=learning_rate,
         warmup_steps=warm_up,
     )
-    model.compile(optimizer=keras.optimizers.Adam(schedule), loss="mse")
+    model.compile(optimizer=fast.Adam(schedule), loss="mse")
     model.optimizer.build(model.trainable_variables)
     model.optimizer.iterations.assign(done * epochs * steps)
     started = shown = time.monotonic()

@@ -1,0 +1,119 @@
+"""An LSTM layer and an Adam optimizer that compute what Keras's own do, faster on a CPU.
+
+Both hold the same variables under the same names, so weights move freely to the stock ones and back.
+On a GPU they hand over to the stock ones: there the LSTM takes the fused cuDNN path.
+"""
+
+import tensorflow as tf
+
+from joanna.backend import keras
+
+
+def on_gpu() -> bool:
+    """Whether TensorFlow will place the layers on a GPU."""
+    return bool(tf.config.list_logical_devices("GPU"))
+
+
+class LSTM(keras.layers.LSTM):
+    """`keras.layers.LSTM` with default activations, returning all sequences from a zero state.
+
+    The stock layer adds up each weight's gradient frame by frame. Here the input's projection before
+    the recurrence, and the weights' gradients after it, are one matrix product over all frames each
+    (Appleyard, Kocisky and Blunsom 2016, arXiv:1604.01946); only the products that must wait for the
+    frame before stay in the loop.
+    """
+
+    def call(self, sequences, initial_state=None, mask=None, training=False):
+        """Sequences ``(N, T, Z)`` float32 -> outputs ``(N, T, U)`` float32."""
+        if on_gpu() or initial_state is not None or mask is not None:
+            return super().call(sequences, initial_state, mask, training)
+        cell = self.cell
+        weights = (cell.kernel, cell.recurrent_kernel, cell.bias)
+        return _lstm(sequences, *(tf.convert_to_tensor(weight) for weight in weights))
+
+
+@tf.custom_gradient
+def _lstm(x, kernel, recurrent, bias):
+    batch, length, width = tf.unstack(tf.shape(x))
+    units = recurrent.shape[0]
+    # time before batch: each frame's rows lie together
+    rows = tf.reshape(tf.transpose(x, [1, 0, 2]), [-1, x.shape[2]])
+    inputs = tf.reshape(tf.matmul(rows, kernel) + bias, [length, batch, 4 * units])
+
+    def arrays(count):
+        return [tf.TensorArray(tf.float32, length) for _ in range(count)]
+
+    def step(t, h, c, gates, cells, outputs):
+        gate = inputs[t] + tf.matmul(h, recurrent)
+        i, f, g, o = tf.split(gate, 4, axis=1)
+        i, f, g, o = tf.sigmoid(i), tf.sigmoid(f), tf.tanh(g), tf.sigmoid(o)
+        c = f * c + i * g
+        h = o * tf.tanh(c)
+        gate = tf.concat([i, f, g, o], axis=1)
+        return t + 1, h, c, gates.write(t, gate), cells.write(t, c), outputs.write(t, h)
+
+    zero = tf.zeros([batch, units])
+    _, _, _, gates, cells, outputs = tf.while_loop(
+        lambda t, *_: t < length, step, [0, zero, zero, *arrays(3)], parallel_iterations=1
+    )
+    gates, cells, outputs = gates.stack(), cells.stack(), outputs.stack()
+
+    def gradient(upstream):
+        upstream = tf.transpose(upstream, [1, 0, 2])
+        before = tf.concat([zero[None], cells[:-1]], axis=0)
+
+        def back(t, dh, dc, dgates):
+            i, f, g, o = tf.split(gates[t], 4, axis=1)
+            dh += upstream[t]
+            squashed = tf.tanh(cells[t])
+            dc += dh * o * (1 - squashed * squashed)
+            dgate = tf.concat(
+                [
+                    dc * g * i * (1 - i),
+                    dc * before[t] * f * (1 - f),
+                    dc * i * (1 - g * g),
+                    dh * squashed * o * (1 - o),
+                ],
+                axis=1,
+            )
+            dh = tf.matmul(dgate, recurrent, transpose_b=True)
+            return t - 1, dh, dc * f, dgates.write(t, dgate)
+
+        _, _, _, dgates = tf.while_loop(
+            lambda t, *_: t >= 0, back, [length - 1, zero, zero, *arrays(1)], parallel_iterations=1
+        )
+        flat = dgates.concat()
+        past = tf.reshape(tf.concat([zero[None], outputs[:-1]], axis=0), [-1, units])
+        dx = tf.reshape(tf.matmul(flat, kernel, transpose_b=True), [length, batch, width])
+        return (
+            tf.transpose(dx, [1, 0, 2]),
+            tf.matmul(rows, flat, transpose_a=True),
+            tf.matmul(past, flat, transpose_a=True),
+            tf.reduce_sum(flat, axis=0),
+        )
+
+    return tf.transpose(outputs, [1, 0, 2]), gradient
+
+
+class Adam(keras.optimizers.Adam):
+    """`keras.optimizers.Adam` (Kingma and Ba 2015) , each update in one pass over memory."""
+
+    def update_step(self, gradient, variable, learning_rate):
+        """Move `variable` and its two moments by one step."""
+        if on_gpu():
+            super().update_step(gradient, variable, learning_rate)
+            return
+        step = tf.cast(self.iterations + 1, tf.float32)
+        index = self._get_variable_index(variable)
+        tf.raw_ops.ResourceApplyAdam(
+            var=variable.handle,
+            m=self._momentums[index].value.handle,
+            v=self._velocities[index].value.handle,
+            beta1_power=tf.pow(self.beta_1, step),
+            beta2_power=tf.pow(self.beta_2, step),
+            lr=tf.cast(learning_rate, tf.float32),
+            beta1=self.beta_1,
+            beta2=self.beta_2,
+            epsilon=self.epsilon,
+            grad=gradient,
+        )

@@ -1,0 +1,46 @@
+import numpy as np
+
+from joanna import fast
+from joanna.backend import keras
+
+
+def _trained(lstm, adam):
+    keras.utils.set_random_seed(1)
+    network = keras.Sequential(
+        [
+            keras.Input((None, 12)),
+            lstm(9, return_sequences=True),
+            lstm(8, return_sequences=True),
+            keras.layers.Dense(12),
+        ]
+    )
+    network.compile(optimizer=adam(0.01), loss="mse")
+    frames = np.random.default_rng(0).normal(size=(5, 7, 12)).astype("float32")
+    losses = [float(network.train_on_batch(frames, frames)) for _ in range(20)]
+    return network, frames, losses
+
+
+def test_training_equals_the_stock_layer_and_optimizer():
+    stock, _, stock_losses = _trained(keras.layers.LSTM, keras.optimizers.Adam)
+    ours, _, losses = _trained(fast.LSTM, fast.Adam)
+    # sums in another order round differently, by about 1e-7 a step
+    np.testing.assert_allclose(losses, stock_losses, atol=1e-5)
+    assert losses[-1] < 0.95 * losses[0]
+    for mine, theirs in zip(ours.get_weights(), stock.get_weights(), strict=True):
+        np.testing.assert_allclose(mine, theirs, atol=1e-4)
+
+
+def test_weights_move_freely_to_the_stock_layer(tmp_path):
+    ours, frames, _ = _trained(fast.LSTM, fast.Adam)
+    stock, _, _ = _trained(keras.layers.LSTM, keras.optimizers.Adam)
+    ours.save_weights(tmp_path / "ours.weights.h5")
+    stock.load_weights(tmp_path / "ours.weights.h5")
+    np.testing.assert_allclose(
+        stock.predict(frames, verbose=0), ours.predict(frames, verbose=0), atol=1e-6
+    )
+
+
+def test_any_batch_and_length():
+    ours, _, _ = _trained(fast.LSTM, fast.Adam)
+    for shape in ((1, 1, 12), (3, 20, 12)):
+        assert ours.predict(np.ones(shape, "float32"), verbose=0).shape == shape
