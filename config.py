@@ -72,7 +72,7 @@ presets = {
         "block-count": 157,
         "ae-epoch": 40,
         "ae-iteration": 3,
-        "lstm-epoch": 30,
+        "lstm-epoch": 50,
         "lstm-iteration": 2,
         "generate-seconds": 10.0,
         "sequence-lengths": [12, 24],

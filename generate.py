@@ -1,14 +1,15 @@
 """Stage 4: generate new audio, part by part and whole by whole, and the song's reconstruction.
 
-Reads output/NAME/frames.h5 and weights/NAME/*-lstm-file.weights.h5; writes output/NAME/part-L.wav,
-whole-L.wav, reconstruction.wav and {phase,magnitude}-result.h5.
+Reads output/NAME/{frames,coded-file}.h5 and weights/NAME/*-lstm-file.weights.h5; writes
+output/NAME/part-L.wav, whole-L.wav, reconstruction.wav, spectrograms.png (source, reconstruction, then
+the clips in order) and {phase,magnitude}-result.h5.
 """
 
 import math
 
 import numpy as np
 
-from joanna import audio, dataset
+from joanna import audio, dataset, scores
 from joanna import settings as settings_module
 from joanna.settings import UserError
 
@@ -21,6 +22,8 @@ def main(settings: dict) -> None:
         for name in dataset.COMPONENTS:
             songs[name] = {key: file[f"{name}/{key}"][:] for key in ("frames", "mean", "deviation")}
         source, blocks = file["audio"][:], int(file.attrs["blocks"])
+    with dataset.open_h5(output / (settings["coded-file"] + ".h5"), settings, "autoencoder") as file:
+        made_from = file.attrs["identity"]
     rate, overlap = settings["sample-rate"], settings["overlap"]
     hop = settings["frame-length"] // overlap
     samples = round(settings["generate-seconds"] * rate)
@@ -33,7 +36,7 @@ def main(settings: dict) -> None:
             f"sequence-lengths has {max(settings['sequence-lengths'])}; from seed-section "
             f"{settings['seed-section']} on the song has {available} frames: lower one of them"
         )
-    from joanna import model, training  # TensorFlow takes seconds to import
+    from joanna import backend, model, training  # TensorFlow takes seconds to import
 
     methods = {"part": part, "whole": whole}
     wanted = list(methods) if settings["method"] == "both" else [settings["method"]]
@@ -45,6 +48,10 @@ def main(settings: dict) -> None:
         state = training.load_weights(networks["network"], path, settings, "lstm")
         if not state.get("new"):
             raise UserError(f"{path} holds no trained generator yet; run: python lstm.py")
+        if state["made_from"] != made_from:
+            raise UserError(
+                f"{path} was trained before the autoencoders were trained again; run: python lstm.py"
+            )
         spliced = networks["spliced"].predict(song["frames"][None], verbose=0)[0]
         rebuilt[component] = spliced * song["deviation"] + song["mean"]
         network = networks["network"]
@@ -55,7 +62,10 @@ def main(settings: dict) -> None:
             if settings["match-statistics"]:
                 frames = match(frames)
             clips[method, length][component] = frames * song["deviation"] + song["mean"]
-    _write(output / "reconstruction.wav", rebuilt, source, rate, overlap, "lstm.py")
+    path = output / "reconstruction.wav"
+    written = [source, _write(path, rebuilt, source, rate, overlap, "autoencoder.py")]
+    likeness = scores.mel_correlation(written[1], source, rate)
+    print(f"  its log-mel spectrogram correlates {likeness:.3f} with the source's")
     for component in dataset.COMPONENTS:
         arrays = {f"{m}-{length}": clip[component] for (m, length), clip in clips.items()}
         path = output / (settings[f"{component}-result"] + ".h5")
@@ -63,7 +73,13 @@ def main(settings: dict) -> None:
         print(f"wrote {path}")
     for (method, length), clip in clips.items():
         path = output / f"{method}-{length}.wav"
-        _write(path, clip, source, rate, overlap, "lstm.py", settings["frame-length"], samples)
+        skip = settings["frame-length"]
+        written.append(_write(path, clip, source, rate, overlap, "lstm.py", skip, samples))
+    path = output / "spectrograms.png"
+    longest = max(len(signal) for signal in written[2:])
+    image = scores.picture([signal[:longest] for signal in written], rate)
+    backend.tensorflow.io.write_file(str(path), backend.tensorflow.io.encode_png(image))
+    print(f"wrote {path}")
     settings_module.save(settings)
 
 
@@ -99,7 +115,7 @@ def match(frames: np.ndarray) -> np.ndarray:
 
 
 def _write(path, clip, source, rate, overlap, blame, skip=0, samples=None):
-    """Join magnitude and phase to audio at the source's loudness and write it."""
+    """Join magnitude and phase to audio ``(S,)`` at the source's loudness, write and return it."""
     spectra = np.maximum(clip["magnitude"], 0) * np.exp(1j * clip["phase"])
     signal = audio.istft(spectra, overlap)[skip:][:samples]
     if not np.isfinite(signal).all():
@@ -112,6 +128,7 @@ def _write(path, clip, source, rate, overlap, blame, skip=0, samples=None):
         signal = signal * min(wanted / loudness, 0.99 / np.abs(signal).max())
     audio.save_audio(path, signal, rate)
     print(f"wrote {path}")
+    return signal
 
 
 if __name__ == "__main__":

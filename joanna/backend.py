@@ -1,4 +1,4 @@
-"""Keras on TensorFlow, imported without TensorFlow's log noise. Take `keras` from here."""
+"""Keras on TensorFlow, imported without TensorFlow's log noise. Take both from here."""
 
 import contextlib
 import logging
@@ -34,9 +34,9 @@ def _quiet_stderr():
 
 with _quiet_stderr():
     import keras
-    import tensorflow  # noqa: F401
+    import tensorflow
 
 # Retracing warnings: every network is traced once a sequence length, which is meant.
 logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
-__all__ = ["keras"]
+__all__ = ["keras", "tensorflow"]

@@ -48,13 +48,14 @@ def seconds_per_frame(settings: dict) -> tuple[float, float]:
     return autoencoder, spliced + measure(networks["generator"], code, code)
 
 
-def main(arguments: list[str]) -> None:
-    """Say what the run will cost, or where its wavs are."""
-    settings = settings_module.load([word for word in arguments if word != "--where"])
-    if "--where" in arguments:
-        folder = settings_module.output_folder(settings)
-        print("wavs:", *sorted(str(path) for path in folder.glob("*.wav")), sep="\n  ")
-        return
+def where(settings: dict) -> None:
+    """Say where the run's wavs are."""
+    folder = settings_module.output_folder(settings)
+    print("wavs:", *sorted(str(path) for path in folder.glob("*.wav")), sep="\n  ")
+
+
+def main(settings: dict) -> None:
+    """Say what the run will cost, if it is a long one."""
     if sum(frames_trained(settings)) < _LONG_RUN:
         return
     from joanna.training import duration
@@ -71,8 +72,6 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except settings_module.UserError as error:
-        print(f"settings: {error}", file=sys.stderr)
-        sys.exit(2)
+    stage = where if "--where" in sys.argv else main
+    sys.argv = [word for word in sys.argv if word != "--where"]
+    settings_module.run_stage(stage, __doc__)

@@ -4,9 +4,8 @@ Both hold the same variables under the same names, so weights move freely to the
 On a GPU they hand over to the stock ones: there the LSTM takes the fused cuDNN path.
 """
 
-import tensorflow as tf
-
 from joanna.backend import keras
+from joanna.backend import tensorflow as tf
 
 
 def on_gpu() -> bool:

@@ -1,0 +1,45 @@
+import numpy as np
+import pytest
+
+from joanna import dataset
+from joanna.settings import UserError, load
+
+
+def test_scaling_is_undone_by_its_statistics():
+    frames = np.random.default_rng(0).normal(3, 5, size=(40, 6))
+    frames[:, 2] = 7.0  # a bin that never changes
+    scaled, mean, deviation = dataset.scale(frames)
+    assert scaled.dtype == np.float32
+    np.testing.assert_allclose(np.delete(scaled, 2, 1).std(axis=0), 1, rtol=1e-5)
+    np.testing.assert_allclose(scaled.mean(axis=0), 0, atol=1e-5)
+    np.testing.assert_allclose(scaled * deviation + mean, frames, rtol=1e-4, atol=1e-4)
+
+
+def test_windows_start_anywhere_and_hold_the_frames_that_follow():
+    frames = np.arange(30.0)[:, None]
+    starts = dataset.random_windows(500, 30, 8, np.random.default_rng(0))
+    assert set(starts) == set(range(23))
+    windows = dataset.cut(frames, starts, 8)
+    assert windows.shape == (500, 8, 1)
+    np.testing.assert_array_equal(windows[:, :, 0], starts[:, None] + np.arange(8))
+
+
+def test_files_of_other_settings_or_another_song_are_refused(tmp_path, song):
+    settings = load([f"source={song}"])
+    path = tmp_path / "frames.h5"
+    dataset.save_h5(path, {"a": np.arange(3)}, settings, "preprocess")
+    with dataset.open_h5(path, settings, "preprocess") as file:
+        np.testing.assert_array_equal(file["a"], np.arange(3))
+    with pytest.raises(UserError, match="overlap 2, the settings say 4; run: python preprocess.py"):
+        dataset.open_h5(path, {**settings, "overlap": 4}, "preprocess")
+    song.write_bytes(song.read_bytes() + b"1")
+    with pytest.raises(UserError, match="another recording"):
+        dataset.open_h5(path, settings, "preprocess")
+
+
+@pytest.mark.parametrize("content", [b"", b"not hdf5", b"\x89HDF\r\n\x1a\n torn"])
+def test_broken_files_are_refused(tmp_path, song, content):
+    path = tmp_path / "frames.h5"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="not a readable HDF5 file; run: python preprocess.py"):
+        dataset.open_h5(path, load([f"source={song}"]), "preprocess")

@@ -1,0 +1,135 @@
+"""Every key of config.settings does something; KEYS names where each is shown."""
+
+import contextlib
+import io
+
+import h5py
+import numpy as np
+import pytest
+from conftest import TINY, tone
+from scipy.io import wavfile
+
+import autoencoder
+import config
+import lstm
+import preprocess
+from joanna import settings as settings_module
+
+SHORT = [*TINY, "section-count=2", "block-count=20", "ae-epoch=1", "ae-iteration=1", "lstm-iteration=1"]
+
+PREPROCESS = {
+    "sample-rate": "sample-rate=3000",
+    "frame-length": "frame-length=32",
+    "overlap": "overlap=4",
+    "section-count": "section-count=1",
+    "block-count": "block-count=15",
+}
+AUTOENCODER = {
+    "layer-count": "layer-count=1",
+    "dim-decrease": "dim-decrease=4",
+    "dropout": "dropout=0.1",
+    "ae-epoch": "ae-epoch=2",
+    "ae-iteration": "ae-iteration=2",
+    "batch-size": "batch-size=16",
+    "learning-rate": "learning-rate=0.01",
+    "random-seed": "random-seed=7",
+}
+LSTM = {
+    "lstm-layers": "lstm-layers=1",
+    "lstm-epoch": "lstm-epoch=2",
+    "lstm-iteration": "lstm-iteration=2",
+    "window-length": "window-length=6",
+    "window-batch": "window-batch=2",
+}
+NAMES = {
+    "name": "output/else/frames.h5",
+    "coded-file": "output/song/else.h5",
+    "phase-encoder": "weights/song/else.weights.h5",
+    "magnitude-encoder": "weights/song/else.weights.h5",
+    "lstm-file": "weights/song/phase-else.weights.h5",
+}
+# shown by tests/test_pipeline.py, on the wavs
+GENERATE = {"method", "sequence-lengths", "generate-seconds", "seed-section", "match-statistics"}
+GENERATE |= {"phase-result", "magnitude-result"}
+ELSEWHERE = {"source", "load-weights"}  # the last two tests here
+
+
+@pytest.fixture(scope="module")
+def song_file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("keys") / "song.wav"
+    wavfile.write(path, 4000, np.round(tone() * 32767).astype(np.int16))
+    return path
+
+
+def run(stage, song_file, *words):
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        stage.main(settings_module.load([*SHORT, f"source={song_file}", *words]))
+    return said.getvalue()
+
+
+def contents(path):
+    found = []
+
+    def add(_, item):
+        if isinstance(item, h5py.Dataset):
+            found.append((item.shape, item[()].tobytes()))
+
+    with h5py.File(path) as file:
+        file.visititems(add)
+    return found
+
+
+def test_every_key_is_shown_somewhere():
+    shown = {*PREPROCESS, *AUTOENCODER, *LSTM, *NAMES, *GENERATE, *ELSEWHERE}
+    assert shown == set(config.settings)
+
+
+def test_preprocess_keys(root, song_file):
+    seen = []
+    for word in ("name=song", *PREPROCESS.values()):
+        run(preprocess, song_file, "name=song", word)
+        seen.append(contents(root / "output/song/frames.h5"))
+        assert seen[-1] not in seen[:-1], word
+
+
+def test_source(root, song_file):
+    run(preprocess, song_file, "name=song")
+    before = contents(root / "output/song/frames.h5")
+    other = song_file.with_name("other.wav")
+    wavfile.write(other, 4000, wavfile.read(song_file)[1][::-1])
+    run(preprocess, other, "name=song")
+    assert contents(root / "output/song/frames.h5") != before
+
+
+def test_autoencoder_keys_and_load_weights(root, song_file):
+    run(preprocess, song_file)
+    seen = []
+    for word in ("name=song", *AUTOENCODER.values()):
+        run(autoencoder, song_file, "load-weights=False", word)
+        seen.append(contents(root / "output/song/coded-file.h5"))
+        assert seen[-1] not in seen[:-1], word
+    last = AUTOENCODER["random-seed"]
+    assert "trained already" in run(autoencoder, song_file, last)
+    assert "trained already" not in run(autoencoder, song_file, last, "load-weights=False")
+
+
+def test_lstm_keys(root, song_file):
+    run(preprocess, song_file)
+    run(autoencoder, song_file)
+    seen = []
+    for word in ("name=song", *LSTM.values()):
+        run(lstm, song_file, "load-weights=False", word)
+        seen.append(contents(root / "weights/song/phase-lstm-file.weights.h5"))
+        assert seen[-1] not in seen[:-1], word
+
+
+def test_names_of_files(root, song_file):
+    for key, path in NAMES.items():
+        word = f"{key}=else"
+        run(preprocess, song_file, word)
+        if key != "name":
+            run(autoencoder, song_file, word)
+        if key == "lstm-file":
+            run(lstm, song_file, word)
+        assert (root / path).is_file(), key

@@ -1,0 +1,55 @@
+import numpy as np
+import pytest
+
+from joanna import training
+from joanna.backend import keras
+from joanna.settings import UserError
+
+
+def _network():
+    keras.utils.set_random_seed(0)
+    return keras.Sequential([keras.Input((4,)), keras.layers.Dense(4)])
+
+
+def _batches(epoch):
+    frames = np.random.default_rng(epoch).normal(size=(16, 4)).astype("float32")
+    return [(frames, 2 * frames)]
+
+
+def test_saves_after_each_iteration_and_learns():
+    network, saved = _network(), []
+    before = training.normalised_error(*_pair(network))
+    training.train(network, _batches, "test", 50, 3, 0, 0.05, saved.append)
+    assert saved == [1, 2, 3]
+    assert training.normalised_error(*_pair(network)) < 0.1 * before
+
+
+def _pair(network):
+    frames, target = _batches(0)[0]
+    return target, network.predict(frames, verbose=0)
+
+
+def test_a_loss_that_is_no_number_stops_with_advice():
+    def broken(epoch):
+        return [(np.full((2, 4), np.nan, "float32"), np.zeros((2, 4), "float32"))]
+
+    with pytest.raises(UserError, match="lower learning-rate"):
+        training.train(_network(), broken, "test", 1, 1, 0, 0.01, lambda done: None)
+
+
+def test_random_numbers_depend_on_seed_and_place_alone():
+    first = training.epoch_rng(0, "lstm", "phase", 3).normal(size=4)
+    np.testing.assert_array_equal(first, training.epoch_rng(0, "lstm", "phase", 3).normal(size=4))
+    for other in ((1, "lstm", "phase", 3), (0, "lstm", "phase", 4), (0, "lstm", "magnitude", 3)):
+        assert not np.array_equal(first, training.epoch_rng(*other).normal(size=4))
+
+
+def test_normalised_error():
+    frames = np.random.default_rng(0).normal(size=(50, 3))
+    assert training.normalised_error(frames, frames) == 0
+    assert training.normalised_error(frames, 0 * frames) == 1
+
+
+@pytest.mark.parametrize(("seconds", "words"), [(45, "45 s"), (720, "12 min"), (12600, "3.5 h")])
+def test_durations_in_words(seconds, words):
+    assert training.duration(seconds) == words
