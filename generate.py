@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from joanna import audio, dataset, scores
+from joanna import dataset
 from joanna import settings as settings_module
 from joanna.settings import UserError
 
@@ -36,7 +36,7 @@ def main(settings: dict) -> None:
             f"sequence-lengths has {max(settings['sequence-lengths'])}; from seed-section "
             f"{settings['seed-section']} on the song has {available} frames: lower one of them"
         )
-    from joanna import backend, model, training  # TensorFlow takes seconds to import
+    from joanna import backend, model, scores, training  # TensorFlow takes seconds to import
 
     methods = {"part": part, "whole": whole}
     wanted = list(methods) if settings["method"] == "both" else [settings["method"]]
@@ -116,6 +116,8 @@ def match(frames: np.ndarray) -> np.ndarray:
 
 def _write(path, clip, source, rate, overlap, blame, skip=0, samples=None):
     """Join magnitude and phase to audio ``(S,)`` at the source's loudness, write and return it."""
+    from joanna import audio
+
     spectra = np.maximum(clip["magnitude"], 0) * np.exp(1j * clip["phase"])
     signal = audio.istft(spectra, overlap)[skip:][:samples]
     if not np.isfinite(signal).all():

@@ -5,13 +5,15 @@ Reads the source; writes output/NAME/frames.h5.
 
 import numpy as np
 
-from joanna import audio, dataset
+from joanna import dataset
 from joanna import settings as settings_module
 from joanna.settings import UserError
 
 
 def main(settings: dict) -> None:
     """Run the stage with a checked settings dict."""
+    from joanna import audio  # scipy.signal takes a second to import
+
     length, overlap = settings["frame-length"], settings["overlap"]
     rate = settings["sample-rate"]
     hop = length // overlap
