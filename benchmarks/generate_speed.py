@@ -1,4 +1,4 @@
-"""Seconds of audio generated a second, part and whole, each length, ours against a model.predict a block.
+"""Seconds of audio generated a second, part and whole, each length: ours, and model.predict a block.
 
 Random weights: the speed does not depend on them. Both are timed over the same frames, in turns.
 """
@@ -52,10 +52,9 @@ def main() -> None:
             )
     rows = [["method", "length", "x real time", "predict loop", "ours/loop"]]
     for found in figures:
-        ours, loop = found["realtime_factor"], found["predict_loop_factor"]
-        rows.append(
-            [found["method"], found["length"], f"{ours:.2f}", f"{loop:.2f}", f"{ours / loop:.2f}"]
-        )
+        speeds = found["realtime_factor"], found["predict_loop_factor"]
+        cells = (f"{value:.2f}" for value in (*speeds, speeds[0] / speeds[1]))
+        rows.append([found["method"], found["length"], *cells])
     common.report(rows, options.json, figures)
 
 

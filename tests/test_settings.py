@@ -1,3 +1,5 @@
+import re
+
 import pytest
 import yaml
 
@@ -84,3 +86,13 @@ def test_mistakes_are_named(argument, words):
     with pytest.raises(UserError, match="(?s).*") as caught:
         settings_module.load([argument])
     assert words in str(caught.value)
+
+
+def test_the_readme_lists_every_setting_with_its_default():
+    readme = (settings_module.ROOT / "README.md").read_text()
+    for line in settings_module.help_text("").splitlines():
+        found = re.fullmatch(r"  ([\w-]+) +(.*) \[(.*)\]", line)
+        if found:
+            key, meaning, default = found.groups()
+            assert f"| `{key}` | `{default}` | {meaning} |" in readme
+    assert all(f"`{key}`" in readme for key in config.settings)
