@@ -29,7 +29,7 @@ AUTOENCODER = {
     "dim-decrease": "dim-decrease=4",
     "dropout": "dropout=0.1",
     "ae-epoch": "ae-epoch=2",
-    "ae-iteration": "ae-iteration=2",
+    "ae-iteration": "ae-iteration=3",
     "batch-size": "batch-size=16",
     "learning-rate": "learning-rate=0.01",
     "random-seed": "random-seed=7",
@@ -37,7 +37,7 @@ AUTOENCODER = {
 LSTM = {
     "lstm-layers": "lstm-layers=1",
     "lstm-epoch": "lstm-epoch=2",
-    "lstm-iteration": "lstm-iteration=2",
+    "lstm-iteration": "lstm-iteration=3",
     "window-length": "window-length=6",
     "window-batch": "window-batch=2",
 }
