@@ -70,9 +70,9 @@ presets = {
     "demo": {
         "section-count": 2,
         "block-count": 157,
-        "ae-epoch": 40,
+        "ae-epoch": 30,
         "ae-iteration": 3,
-        "lstm-epoch": 50,
+        "lstm-epoch": 75,
         "lstm-iteration": 2,
         "generate-seconds": 10.0,
         "sequence-lengths": [12, 24],
