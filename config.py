@@ -10,6 +10,7 @@ settings = {
     "sample-rate": 16000,  # Hz the source is resampled to and the output is written at
     "frame-length": 2048,  # samples a frame
     "overlap": 2,  # overlapping number for STFT: hop = frame length / overlap
+    "magnitude-power": 0.5,  # magnitudes are raised to it: 1 is linear, less lets quiet sounds count
     "section-count": 8,  # sections (sequences) the source is cut into
     "block-count": 175,  # blocks a section holds
     # the networks
@@ -70,9 +71,9 @@ presets = {
     "demo": {
         "section-count": 2,
         "block-count": 157,
-        "ae-epoch": 30,
+        "ae-epoch": 20,
         "ae-iteration": 3,
-        "lstm-epoch": 75,
+        "lstm-epoch": 40,
         "lstm-iteration": 2,
         "generate-seconds": 10.0,
         "sequence-lengths": [12, 24],

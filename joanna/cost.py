@@ -3,6 +3,7 @@
 `python -m joanna.cost [preset] [key=value ...]`; with --where it names the run's folder instead.
 """
 
+import statistics
 import sys
 import time
 
@@ -10,6 +11,7 @@ from joanna import settings as settings_module
 from joanna.dataset import COMPONENTS
 
 _LONG_RUN = 3_000_000  # frames trained on; less takes minutes and is not worth measuring
+_STEPS = 5  # timed, after one to warm up
 
 
 def frames_trained(settings: dict) -> tuple[int, int]:
@@ -25,7 +27,7 @@ def seconds_per_frame(settings: dict) -> tuple[float, float]:
     """Measured training seconds a frame: autoencoder, and both LSTM trainings together."""
     import numpy as np
 
-    from joanna import model
+    from joanna import fast, model
 
     networks = model.build(settings)
     rows, length = settings["batch-size"], settings["window-length"]
@@ -33,11 +35,13 @@ def seconds_per_frame(settings: dict) -> tuple[float, float]:
     width, latent = settings["frame-length"], settings_module.bottleneck(settings)
 
     def measure(network, inputs, targets):
-        network.compile(optimizer="adam", loss="mse")
-        network.train_on_batch(inputs, targets)
-        began = time.monotonic()
-        network.train_on_batch(inputs, targets)
-        return (time.monotonic() - began) / (inputs.size / inputs.shape[-1])
+        network.compile(optimizer=fast.Adam(), loss="mse")
+        seconds = []
+        for _ in range(_STEPS + 1):
+            began = time.monotonic()
+            network.train_on_batch(inputs, targets)
+            seconds.append(time.monotonic() - began)
+        return statistics.median(seconds[1:]) / (inputs.size / inputs.shape[-1])
 
     frames = np.zeros((rows, width), np.float32)
     code = np.zeros((windows, length, latent), np.float32)

@@ -14,7 +14,14 @@ COMPONENTS = ("phase", "magnitude")
 
 # The settings that what a stage writes depends on, with those of the stages before it.
 _KEYS = {
-    "preprocess": ["sample-rate", "frame-length", "overlap", "section-count", "block-count"],
+    "preprocess": [
+        "sample-rate",
+        "frame-length",
+        "overlap",
+        "magnitude-power",
+        "section-count",
+        "block-count",
+    ],
     "autoencoder": ["layer-count", "dim-decrease"],
     "lstm": ["lstm-layers"],
 }

@@ -1,8 +1,10 @@
-"""An LSTM layer and an Adam optimizer that compute what Keras's own do, faster on a CPU.
+"""What Keras's own layers, optimizer and predict compute, faster.
 
-Both hold the same variables under the same names, so weights move freely to the stock ones and back.
-On a GPU they hand over to the stock ones: there the LSTM takes the fused cuDNN path.
+The LSTM layer and Adam hold the same variables under the same names, so weights move freely to the stock
+ones and back. On a GPU they hand over to the stock ones: there the LSTM takes the fused cuDNN path.
 """
+
+import numpy as np
 
 from joanna.backend import keras
 from joanna.backend import tensorflow as tf
@@ -31,6 +33,14 @@ class LSTM(keras.layers.LSTM):
         return _lstm(sequences, *(tf.convert_to_tensor(weight) for weight in weights))
 
 
+def _cell(gate, c):
+    """Gates before activation ``(N, 4 U)`` and cell state ``(N, U)`` -> output, cell state, gates."""
+    i, f, g, o = tf.split(gate, 4, axis=1)
+    i, f, g, o = tf.sigmoid(i), tf.sigmoid(f), tf.tanh(g), tf.sigmoid(o)
+    c = f * c + i * g
+    return o * tf.tanh(c), c, tf.concat([i, f, g, o], axis=1)
+
+
 @tf.custom_gradient
 def _lstm(x, kernel, recurrent, bias):
     batch, length, width = tf.unstack(tf.shape(x))
@@ -43,12 +53,7 @@ def _lstm(x, kernel, recurrent, bias):
         return [tf.TensorArray(tf.float32, length) for _ in range(count)]
 
     def step(t, h, c, gates, cells, outputs):
-        gate = inputs[t] + tf.matmul(h, recurrent)
-        i, f, g, o = tf.split(gate, 4, axis=1)
-        i, f, g, o = tf.sigmoid(i), tf.sigmoid(f), tf.tanh(g), tf.sigmoid(o)
-        c = f * c + i * g
-        h = o * tf.tanh(c)
-        gate = tf.concat([i, f, g, o], axis=1)
+        h, c, gate = _cell(inputs[t] + tf.matmul(h, recurrent), c)
         return t + 1, h, c, gates.write(t, gate), cells.write(t, c), outputs.write(t, h)
 
     zero = tf.zeros([batch, units])
@@ -95,7 +100,7 @@ def _lstm(x, kernel, recurrent, bias):
 
 
 class Adam(keras.optimizers.Adam):
-    """`keras.optimizers.Adam` (Kingma and Ba 2015) , each update in one pass over memory."""
+    """`keras.optimizers.Adam` (Kingma and Ba 2015), each update in one pass over memory."""
 
     def update_step(self, gradient, variable, learning_rate):
         """Move `variable` and its two moments by one step."""
@@ -116,3 +121,52 @@ class Adam(keras.optimizers.Adam):
             epsilon=self.epsilon,
             grad=gradient,
         )
+
+
+class SlidingWindow:
+    """A network over a window of frames that slides by one: the last frame of each prediction.
+
+    Every window starts its LSTM layers from a zero state, so sliding by one frame would mean going
+    through all of the window again, a row at a time. Instead each new frame is put through all the
+    windows it will be part of at once, as rows of one batch, oldest window first: the weights are
+    read once a frame.
+    """
+
+    def __init__(self, network: keras.Sequential, length: int):
+        """Slide windows of `length` frames over `network`: Dense layers, LSTM layers, Dense layers."""
+        layers = network.layers
+        lstms = [layer for layer in layers if isinstance(layer, keras.layers.LSTM)]
+        before = layers[: layers.index(lstms[0])]
+        after = layers[layers.index(lstms[-1]) + 1 :]
+        cells = [layer.cell for layer in lstms]
+        weights = [tf.concat([cell.kernel, cell.recurrent_kernel], axis=0) for cell in cells]
+        biases = [tf.convert_to_tensor(cell.bias) for cell in cells]
+        self._states = [[tf.zeros([0, layer.units])] * 2 for layer in lstms]
+
+        def step(values, states):
+            for layer in before:
+                values = layer(values)
+            count = tf.shape(states[0][0])[0] + 1
+            values = tf.repeat(values, count, axis=0)
+            updated = []
+            for weight, bias, state in zip(weights, biases, states, strict=True):
+                h, c = (tf.pad(part, [[0, 1], [0, 0]]) for part in state)
+                gate = tf.matmul(tf.concat([values, h], axis=1), weight) + bias
+                values, c, _ = _cell(gate, c)
+                # a window that has seen its last frame has served
+                served = tf.cast(count == length, tf.int32)
+                updated.append([values[served:], c[served:]])
+            values = values[:1]
+            for layer in after:
+                values = layer(values)
+            return values, updated
+
+        self._step = tf.function(step, reduce_retracing=True)
+
+    def push(self, frame: np.ndarray) -> np.ndarray:
+        """Take in a frame ``(F,)`` and predict the one after it, ``(F,)`` float32.
+
+        The prediction is a whole window's once `length` frames have been taken in.
+        """
+        values, self._states = self._step(tf.constant(frame[None]), self._states)
+        return values.numpy()[0]

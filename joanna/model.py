@@ -49,18 +49,21 @@ def lstm_layers(settings: dict, count: int, name: str) -> list[layers.Layer]:
 
 
 def let_through(networks: dict[str, keras.Sequential], latents: np.ndarray) -> None:
-    """Set the new spliced LSTM layers to pass on nearly what they are given.
+    """Set LSTM layers that are yet to be trained to pass on nearly what they are given.
 
-    The autoencoder keeps most of what it has learned when they are spliced in (the idea of Chen,
-    Goodfellow and Shlens 2016, Net2Net, arXiv:1511.05641). Input and output gates start open, the
-    forget gate nearly closed; the decoder's first layer takes up the change in scale.
+    The autoencoder keeps most of what it has learned when two are spliced in, and the generator
+    starts from what its frozen layers know (the idea of Chen, Goodfellow and Shlens 2016, Net2Net,
+    arXiv:1511.05641). Input and output gates start open, the forget gate nearly closed; the
+    decoder's first layer takes up the change in scale.
 
     Args:
         networks: of `build`, holding the trained autoencoder.
         latents: ``(M, Z)`` float32, the encoder's output over the song.
     """
     units = latents.shape[1]
-    for layer, gain in zip(networks["spliced-lstm"].layers, (0.5, 1.0), strict=True):
+    lstms = [layer for layer in networks["network"].layers if isinstance(layer, layers.LSTM)]
+    for layer in lstms:
+        gain = 0.5 if layer is lstms[-2] else 1.0
         kernel, recurrent, bias = (0.1 * weight for weight in layer.get_weights())
         kernel[:, 2 * units : 3 * units] += gain * np.eye(units)  # gates: input, forget, cell, output
         bias[:] = np.repeat([2.0, -1.0, 0.0, 2.0], units)

@@ -17,6 +17,7 @@ _RANGES = {
     "sample-rate": (int, 1000, 384000),
     "frame-length": (int, 16, 65536),
     "overlap": (int, 2, 64),
+    "magnitude-power": (float, 0.1, 1.0),
     "section-count": (int, 1, 100000),
     "block-count": (int, 2, 1000000),
     "layer-count": (int, 1, 64),

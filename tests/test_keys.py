@@ -21,6 +21,7 @@ PREPROCESS = {
     "sample-rate": "sample-rate=3000",
     "frame-length": "frame-length=32",
     "overlap": "overlap=4",
+    "magnitude-power": "magnitude-power=1",
     "section-count": "section-count=1",
     "block-count": "block-count=15",
 }
