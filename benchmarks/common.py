@@ -10,7 +10,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 
-def arguments(about: str) -> argparse.Namespace:
+def parser(about: str) -> argparse.ArgumentParser:
     """--json FILE, --repeats N and words for the settings."""
     parser = argparse.ArgumentParser(description=about)
     parser.add_argument("--json", type=Path, help="write the figures there too")
@@ -18,7 +18,7 @@ def arguments(about: str) -> argparse.Namespace:
     parser.add_argument(
         "settings", nargs="*", default=["seed"], help="preset, key=value (default: seed)"
     )
-    return parser.parse_args()
+    return parser
 
 
 def medians(runs: dict, repeats: int) -> dict[str, float]:

@@ -25,7 +25,7 @@ class Predict:
 
 def main() -> None:
     """Measure, print the table, write the figures."""
-    options = common.arguments(__doc__)
+    options = common.parser(__doc__).parse_args()
     chosen = settings.load(options.settings)
     network = model.build(chosen)["network"]
     seconds = FRAMES * chosen["frame-length"] / chosen["overlap"] / chosen["sample-rate"]

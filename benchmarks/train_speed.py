@@ -55,7 +55,7 @@ def main() -> None:
     """Measure, print the table, write the figures."""
     import numpy as np
 
-    options = common.arguments(__doc__)
+    options = common.parser(__doc__).parse_args()
     chosen = settings.load(options.settings)
     width, latent = chosen["frame-length"], settings.bottleneck(chosen)
     length, windows, batch = (chosen[k] for k in ("window-length", "window-batch", "batch-size"))

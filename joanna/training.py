@@ -39,7 +39,7 @@ def train(
         epochs: epochs an iteration.
         iterations: iterations in all.
         done: iterations already trained; training goes on after them.
-        learning_rate: the schedule's highest; it warms up over the first 2 %.
+        learning_rate: the schedule's highest.
         save: called with the number of finished iterations after each.
 
     Raises:
@@ -50,15 +50,7 @@ def train(
         print(f"{label}: all {iterations} iterations are trained already")
         return
     steps = len(batches(0))
-    warm_up = max(1, total * steps // 50)
-    schedule = keras.optimizers.schedules.CosineDecay(
-        learning_rate / 10,
-        max(1, total * steps - warm_up),
-        alpha=0.1,
-        warmup_target=learning_rate,
-        warmup_steps=warm_up,
-    )
-    model.compile(optimizer=fast.Adam(schedule, global_clipnorm=_CLIP), loss="mse")
+    compile_for(model, total * steps, learning_rate)
     model.optimizer.build(model.trainable_variables)
     model.optimizer.iterations.assign(done * epochs * steps)
     started = shown = time.monotonic()
@@ -81,6 +73,19 @@ def train(
             )
         if (epoch + 1) % epochs == 0:
             save((epoch + 1) // epochs)
+
+
+def compile_for(model: keras.Model, steps: int, learning_rate: float) -> None:
+    """Compile with Adam; its rate warms up over 2 % of `steps`, then falls along a cosine."""
+    warm_up = max(1, steps // 50)
+    schedule = keras.optimizers.schedules.CosineDecay(
+        learning_rate / 10,
+        max(1, steps - warm_up),
+        alpha=0.1,
+        warmup_target=learning_rate,
+        warmup_steps=warm_up,
+    )
+    model.compile(optimizer=fast.Adam(schedule, global_clipnorm=_CLIP), loss="mse")
 
 
 def duration(seconds: float) -> str:
