@@ -41,9 +41,18 @@ def decoder_layers(settings: dict) -> list[layers.Layer]:
 
 
 def lstm_layers(settings: dict, count: int, name: str) -> list[layers.Layer]:
-    """`count` LSTM layers as wide as the bottleneck; all sequences are returned."""
+    """`count` LSTM layers as wide as the bottleneck; all sequences are returned.
+
+    `let_through` shrinks their first weights, so Keras's orthogonal ones, which take seconds a
+    network to make, would be wasted.
+    """
     return [
-        fast.LSTM(bottleneck(settings), return_sequences=True, name=f"{name}-lstm-{step}")
+        fast.LSTM(
+            bottleneck(settings),
+            return_sequences=True,
+            recurrent_initializer="glorot_uniform",
+            name=f"{name}-lstm-{step}",
+        )
         for step in range(1, count + 1)
     ]
 
