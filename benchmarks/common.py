@@ -12,13 +12,28 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 def parser(about: str) -> argparse.ArgumentParser:
     """--json FILE, --repeats N and words for the settings."""
-    parser = argparse.ArgumentParser(description=about)
-    parser.add_argument("--json", type=Path, help="write the figures there too")
-    parser.add_argument("--repeats", type=int, default=5, help="runs of each; their median counts")
-    parser.add_argument(
+    result = argparse.ArgumentParser(
+        description=about, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    result.add_argument("--json", type=Path, help="write the figures there too")
+    result.add_argument("--repeats", type=int, default=5, help="runs of each; their median counts")
+    result.add_argument(
         "settings", nargs="*", default=["seed"], help="preset, key=value (default: seed)"
     )
-    return parser
+    return result
+
+
+def build(settings: dict, stock: bool) -> dict:
+    """The networks of `model.build`, with Keras's own LSTM layers if `stock`."""
+    from joanna import fast, model
+    from joanna.backend import keras
+
+    ours = fast.LSTM
+    try:
+        fast.LSTM = keras.layers.LSTM if stock else ours
+        return model.build(settings)
+    finally:
+        fast.LSTM = ours
 
 
 def medians(runs: dict, repeats: int) -> dict[str, float]:
@@ -35,8 +50,10 @@ def medians(runs: dict, repeats: int) -> dict[str, float]:
 
 def matmul(dtype: str):
     """A function that multiplies two 2048 x 2048 matrices, and its floating-point operations."""
+    from joanna.backend import keras
     from joanna.backend import tensorflow as tf
 
+    keras.utils.set_random_seed(0)
     left, right = (tf.cast(tf.random.normal([2048, 2048]), dtype) for _ in range(2))
     product = tf.function(tf.matmul)
     return lambda: product(left, right), 2 * 2048**3

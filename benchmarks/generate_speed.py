@@ -1,53 +1,68 @@
 """Seconds of audio generated a second, part and whole, each length: ours, and model.predict a block.
 
-Random weights: the speed does not depend on them. Both are timed over the same frames, in turns.
+ours: generate.py's own functions, both components side by side, as a wav needs both. loop: stock Keras
+layers, model.predict for each block, one component after the other. The weights are random: the speed
+does not depend on them. Both are timed over the same 4 s of audio, in turns.
 """
+
+from concurrent.futures import ThreadPoolExecutor
 
 import common
 import numpy as np
 
 import generate
-from joanna import model, settings
+from joanna import settings
 
-FRAMES = 24
+SECONDS = 4
 
 
-class Predict:
-    """The network as a user would call it: model.predict for each block."""
+def part_loop(network, seed, count):
+    """`generate.part`, with model.predict for each block."""
+    frames = list(seed)
+    while len(frames) < len(seed) + count:
+        frames.append(network.predict(np.array(frames[-len(seed) :])[None], verbose=0)[0, -1])
+    return np.array(frames[len(seed) :])
 
-    def __init__(self, network):
-        self.network = network
 
-    def predict_on_batch(self, window):
-        """Frames ``(1, T, F)`` -> the next frames."""
-        return self.network.predict(window, verbose=0)
+def whole_loop(network, seed, count):
+    """`generate.whole`, with model.predict for each block."""
+    windows = [seed[None]]
+    while len(seed) * (len(windows) - 1) < count:
+        windows.append(network.predict(windows[-1], verbose=0))
+    return np.concatenate(windows[1:], axis=1)[0, :count]
 
 
 def main() -> None:
     """Measure, print the table, write the figures."""
     options = common.parser(__doc__).parse_args()
     chosen = settings.load(options.settings)
-    network = model.build(chosen)["network"]
-    seconds = FRAMES * chosen["frame-length"] / chosen["overlap"] / chosen["sample-rate"]
+    ours = [common.build(chosen, stock=False)["network"] for _ in range(2)]
+    stock = [common.build(chosen, stock=True)["network"] for _ in range(2)]
+    count = round(SECONDS * chosen["sample-rate"] * chosen["overlap"] / chosen["frame-length"])
     rng, figures = np.random.default_rng(0), []
     for length in chosen["sequence-lengths"]:
         seed = rng.normal(size=(length, chosen["frame-length"])).astype("float32")
-        for method, run in (("part", generate.part), ("whole", generate.whole)):
-            took = common.medians(
-                {
-                    "ours": lambda run=run, seed=seed: run(network, seed, FRAMES),
-                    "loop": lambda run=run, seed=seed: run(Predict(network), seed, FRAMES),
-                },
-                options.repeats,
-            )
-            # a wav needs both components
-            factor, loop = (seconds / (2 * took[name]) for name in ("ours", "loop"))
+        for method, fast, loop in (
+            ("part", generate.part, part_loop),
+            ("whole", generate.whole, whole_loop),
+        ):
+
+            def side_by_side(run=fast, seed=seed):
+                with ThreadPoolExecutor() as pool:
+                    list(pool.map(lambda network: run(network, seed, count), ours))
+
+            def in_turn(run=loop, seed=seed):
+                for network in stock:
+                    run(network, seed, count)
+
+            took = common.medians({"ours": side_by_side, "loop": in_turn}, options.repeats)
+            factor, slow = SECONDS / took["ours"], SECONDS / took["loop"]
             figures.append(
                 {
                     "method": method,
                     "length": length,
                     "realtime_factor": factor,
-                    "predict_loop_factor": loop,
+                    "predict_loop_factor": slow,
                 }
             )
     rows = [["method", "length", "x real time", "predict loop", "ours/loop"]]

@@ -2,14 +2,15 @@
 
 stock-1: stock layers, model.fit, batch 1, RMSprop (windows as long as a section).
 stock: stock layers, model.fit, our batch, Adam. torch: the same layers, batch and optimizer
-(pip install -r requirements-bench.txt), fp32 and bf16 autocast. One step of each is timed, in turns,
+(pip install -r requirements-bench.txt), fp32 and bf16 autocast. A few steps of each are timed, in turns,
 and scaled to an epoch, which sees every frame once. The limit is the epoch's matrix products at
-the speed of a 2048 x 2048 product.
+the speed of a 2048 x 2048 product. Only ours clips gradients, as in training.
 """
 
 import common
+import numpy as np
 
-from joanna import fast, model, settings
+from joanna import settings, training
 from joanna.backend import keras
 
 try:
@@ -24,8 +25,8 @@ def dense_flops(pairs, first_needs_gradient=False) -> int:
     return total if first_needs_gradient else total - 2 * pairs[0][0] * pairs[0][1]
 
 
-def torch_step(pairs, lstms, frozen, inputs, targets, autocast):
-    """A function that trains one step of LSTM layers, then linear ones, in PyTorch."""
+def torch_steps(pairs, lstms, frozen, inputs, targets, size, autocast):
+    """A function that trains steps of LSTM layers, then linear ones, in PyTorch."""
     units = inputs.shape[-1]
     parts = torch.nn.ModuleList([torch.nn.LSTM(units, units, batch_first=True) for _ in range(lstms)])
     for part in list(parts)[lstms - frozen :] if frozen else []:
@@ -37,7 +38,7 @@ def torch_step(pairs, lstms, frozen, inputs, targets, autocast):
     optimizer = torch.optim.Adam([p for p in parts.parameters() if p.requires_grad], 1e-4, fused=True)
     inputs, targets = torch.from_numpy(inputs), torch.from_numpy(targets)
 
-    def step():
+    def step(inputs, targets):
         with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
             values = inputs
             for part in parts:
@@ -48,13 +49,12 @@ def torch_step(pairs, lstms, frozen, inputs, targets, autocast):
         loss.backward()
         optimizer.step()
 
-    return step
+    slices = [slice(first, first + size) for first in range(0, len(inputs), size)]
+    return lambda: [step(inputs[part], targets[part]) for part in slices]
 
 
 def main() -> None:
     """Measure, print the table, write the figures."""
-    import numpy as np
-
     options = common.parser(__doc__).parse_args()
     chosen = settings.load(options.settings)
     width, latent = chosen["frame-length"], settings.bottleneck(chosen)
@@ -76,20 +76,17 @@ def main() -> None:
     def noise(*shape):
         return rng.normal(size=shape).astype("float32")
 
-    def network(task, stock):
-        ours, fast.LSTM = fast.LSTM, keras.layers.LSTM if stock else fast.LSTM
-        networks = model.build(chosen)
-        fast.LSTM = ours
+    def keras_steps(task, optimizer, inputs, targets, size):
+        networks = common.build(chosen, stock=optimizer is not None)
         if task == "generator":
             networks["spliced-lstm"].trainable = False
-        return networks[{"spliced": "spliced-tail"}.get(task, task)]
-
-    def keras_step(task, stock, optimizer, inputs, targets):
-        trained = network(task, stock)
-        trained.compile(optimizer=optimizer, loss="mse")
-        if stock:
-            return lambda: trained.fit(inputs, targets, batch_size=len(inputs), verbose=0)
-        return lambda: trained.train_on_batch(inputs, targets)
+        trained = networks[{"spliced": "spliced-tail"}.get(task, task)]
+        if optimizer is not None:
+            trained.compile(optimizer=optimizer, loss="mse")
+            return lambda: trained.fit(inputs, targets, batch_size=size, verbose=0)
+        training.compile_for(trained, 1000, 1e-4)
+        parts = [slice(first, first + size) for first in range(0, len(inputs), size)]
+        return lambda: [trained.train_on_batch(inputs[part], targets[part]) for part in parts]
 
     products = {dtype: common.matmul(dtype) for dtype in ("float32", "bfloat16")}
     figures = {}
@@ -100,18 +97,21 @@ def main() -> None:
     for task in flops:
         end = latent if task == "generator" else width
         start = width if task == "autoencoder" else latent
-        one, many = ((1,), (batch,)) if task == "autoencoder" else ((1, blocks), (windows, length))
+        # what a run sees, with batch 1 and with ours, and examples a step of ours
+        one, many, size = (16,), (4 * batch,), batch
+        if task != "autoencoder":
+            one, many, size = (1, blocks), (windows, length), windows
         x, y, x1, y1 = noise(*many, start), noise(*many, end), noise(*one, start), noise(*one, end)
         runs = {
-            "ours": keras_step(task, False, fast.Adam(1e-4), x, y),
-            "stock_batch1": keras_step(task, True, "rmsprop", x1, y1),
-            "stock_same_batch": keras_step(task, True, keras.optimizers.Adam(1e-4), x, y),
+            "ours": keras_steps(task, None, x, y, size),
+            "stock_batch1": keras_steps(task, "rmsprop", x1, y1, 1),
+            "stock_same_batch": keras_steps(task, keras.optimizers.Adam(1e-4), x, y, size),
         }
         if torch:
             pairs = {"autoencoder": down + up, "spliced": up, "generator": []}[task]
             lstms, frozen = {"autoencoder": (0, 0), "spliced": (2, 0), "generator": (new + 2, 2)}[task]
             for name, autocast in (("torch_fp32", False), ("torch_bf16", True)):
-                runs[name] = torch_step(pairs, lstms, frozen, x, y, autocast)
+                runs[name] = torch_steps(pairs, lstms, frozen, x, y, size, autocast)
         runs.update({dtype: run for dtype, (run, _) in products.items()})
         seconds = common.medians(runs, options.repeats)
         steps = {name: frames / np.prod(one if name == "stock_batch1" else many) for name in columns}

@@ -61,12 +61,17 @@ def load_audio(path: Path, sample_rate: int) -> tuple[np.ndarray, list[str]]:
             notes.append(f"mixed {audio.shape[1]} channels down to one")
         audio = audio.mean(axis=1)
     if rate != sample_rate:
-        divisor = np.gcd(rate, sample_rate)
-        audio = resample_poly(audio, sample_rate // divisor, rate // divisor)
+        audio = resample(audio, rate, sample_rate)
         notes.append(f"resampled from {rate} Hz to {sample_rate} Hz")
     if np.abs(audio).max() < 1e-4:
         raise UserError(f"source {path}: all silence (below -80 dB); choose another recording")
     return audio.astype(np.float32), notes
+
+
+def resample(audio: np.ndarray, rate: int, wanted: int) -> np.ndarray:
+    """Audio ``(S,)`` at `rate` Hz -> ``(ceil(S * wanted / rate),)`` at `wanted` Hz."""
+    divisor = np.gcd(rate, wanted)
+    return resample_poly(audio, wanted // divisor, rate // divisor)
 
 
 def save_audio(path: Path, audio: np.ndarray, sample_rate: int) -> None:

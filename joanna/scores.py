@@ -1,8 +1,10 @@
 """How a clip compares with its source. numpy and scipy only."""
 
 import numpy as np
-from scipy.signal import ShortTimeFFT, resample_poly
+from scipy.signal import ShortTimeFFT
 from scipy.signal.windows import hann
+
+from joanna.audio import resample
 
 RATE = 16000  # Hz everything is compared at
 _LENGTH, _HOP, _BANDS, _LOW, _HIGH = 1024, 256, 64, 30.0, 7800.0
@@ -27,9 +29,7 @@ def log_mel(audio: np.ndarray, sample_rate: int) -> np.ndarray:
     Frames of 1024 samples (64 ms) every 256 (16 ms), Hann window, after resampling to 16 kHz.
     """
     audio = np.asarray(audio, dtype=np.float64)
-    if sample_rate != RATE:
-        divisor = np.gcd(sample_rate, RATE)
-        audio = resample_poly(audio, RATE // divisor, sample_rate // divisor)
+    audio = resample(audio, sample_rate, RATE)
     audio = audio / max(np.sqrt(np.mean(np.square(audio))), 1e-12)
     stft = ShortTimeFFT(hann(_LENGTH, sym=False), _HOP, fs=RATE)
     power = np.abs(stft.stft(audio)) ** 2 / _LENGTH

@@ -1,4 +1,4 @@
-"""Every key of config.settings does something; KEYS names where each is shown."""
+"""Every key of config.settings does something; the tables here name where each is shown."""
 
 import contextlib
 import io
@@ -52,7 +52,7 @@ NAMES = {
 # shown by tests/test_pipeline.py, on the wavs
 GENERATE = {"method", "sequence-lengths", "generate-seconds", "seed-section", "match-statistics"}
 GENERATE |= {"phase-result", "magnitude-result"}
-ELSEWHERE = {"source", "load-weights"}  # the last two tests here
+ELSEWHERE = {"source", "load-weights"}  # tests of their own here
 
 
 @pytest.fixture(scope="module")
@@ -81,17 +81,22 @@ def contents(path):
     return found
 
 
+def each_differs(stage, song_file, words, path):
+    """Each word alone makes `stage` write contents to `path` that no other word made."""
+    seen = []
+    for word in ("name=song", *words.values()):
+        run(stage, song_file, "load-weights=False", word)
+        seen.append(contents(path))
+        assert seen[-1] not in seen[:-1], word
+
+
 def test_every_key_is_shown_somewhere():
     shown = {*PREPROCESS, *AUTOENCODER, *LSTM, *NAMES, *GENERATE, *ELSEWHERE}
     assert shown == set(config.settings)
 
 
 def test_preprocess_keys(root, song_file):
-    seen = []
-    for word in ("name=song", *PREPROCESS.values()):
-        run(preprocess, song_file, "name=song", word)
-        seen.append(contents(root / "output/song/frames.h5"))
-        assert seen[-1] not in seen[:-1], word
+    each_differs(preprocess, song_file, PREPROCESS, root / "output/song/frames.h5")
 
 
 def test_source(root, song_file):
@@ -105,11 +110,7 @@ def test_source(root, song_file):
 
 def test_autoencoder_keys_and_load_weights(root, song_file):
     run(preprocess, song_file)
-    seen = []
-    for word in ("name=song", *AUTOENCODER.values()):
-        run(autoencoder, song_file, "load-weights=False", word)
-        seen.append(contents(root / "output/song/coded-file.h5"))
-        assert seen[-1] not in seen[:-1], word
+    each_differs(autoencoder, song_file, AUTOENCODER, root / "output/song/coded-file.h5")
     last = AUTOENCODER["random-seed"]
     assert "trained already" in run(autoencoder, song_file, last)
     assert "trained already" not in run(autoencoder, song_file, last, "load-weights=False")
@@ -118,11 +119,7 @@ def test_autoencoder_keys_and_load_weights(root, song_file):
 def test_lstm_keys(root, song_file):
     run(preprocess, song_file)
     run(autoencoder, song_file)
-    seen = []
-    for word in ("name=song", *LSTM.values()):
-        run(lstm, song_file, "load-weights=False", word)
-        seen.append(contents(root / "weights/song/phase-lstm-file.weights.h5"))
-        assert seen[-1] not in seen[:-1], word
+    each_differs(lstm, song_file, LSTM, root / "weights/song/phase-lstm-file.weights.h5")
 
 
 def test_names_of_files(root, song_file):
