@@ -2,13 +2,14 @@
 
 Reads output/NAME/{frames,coded-file}.h5 and weights/NAME/*-lstm-file.weights.h5; writes
 output/NAME/part-L.wav, whole-L.wav, reconstruction.wav, spectrograms.png (source, reconstruction, then
-the clips in order) and {phase,magnitude}-result.h5.
+the clips in order), scores.yaml and {phase,magnitude}-result.h5.
 """
 
 import math
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import yaml
 
 from joanna import dataset
 from joanna import settings as settings_module
@@ -78,10 +79,16 @@ def main(settings: dict) -> None:
         path = output / (settings[f"{component}-result"] + ".h5")
         dataset.save_h5(path, arrays, settings, "lstm")
         print(f"wrote {path}")
+    song, found = scores.Song(source, rate, hop / rate), {}
     for (method, length), clip in clips.items():
         path = output / f"{method}-{length}.wav"
         signal = _join(clip, settings)[settings["frame-length"] :][:samples]
         written.append(_write(path, signal, source, rate, "lstm.py"))
+        found[path.stem] = song.score(written[-1])
+        print(f"  {song.line(found[path.stem])}")
+    path = output / "scores.yaml"
+    path.write_text(yaml.safe_dump({"source": song.yardsticks, **found}, sort_keys=False))
+    print(f"wrote {path}")
     path = output / "spectrograms.png"
     longest = max(len(signal) for signal in written[2:])
     image = scores.picture([signal[:longest] for signal in written], rate)

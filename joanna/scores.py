@@ -1,7 +1,10 @@
-"""How a clip compares with its source. numpy and scipy only."""
+"""How a clip compares with its source. numpy and scipy only.
+
+Signals are ``(S,)`` at any rate; everything is compared at 16 kHz and unit RMS.
+"""
 
 import numpy as np
-from scipy.signal import ShortTimeFFT
+from scipy.signal import ShortTimeFFT, find_peaks, welch
 from scipy.signal.windows import hann
 
 from joanna.audio import resample
@@ -28,9 +31,7 @@ def log_mel(audio: np.ndarray, sample_rate: int) -> np.ndarray:
 
     Frames of 1024 samples (64 ms) every 256 (16 ms), Hann window, after resampling to 16 kHz.
     """
-    audio = np.asarray(audio, dtype=np.float64)
-    audio = resample(audio, sample_rate, RATE)
-    audio = audio / max(np.sqrt(np.mean(np.square(audio))), 1e-12)
+    audio = prepare(audio, sample_rate)
     stft = ShortTimeFFT(hann(_LENGTH, sym=False), _HOP, fs=RATE)
     power = np.abs(stft.stft(audio)) ** 2 / _LENGTH
     return np.log(mel_filters() @ power + 1e-6).T
@@ -46,6 +47,194 @@ def mel_correlation(audio: np.ndarray, source: np.ndarray, sample_rate: int) -> 
     if min(values.std() for values in pair) < 1e-9:
         return 0.0
     return float(np.corrcoef(*pair)[0, 1])
+
+
+def prepare(audio: np.ndarray, sample_rate: int) -> np.ndarray:
+    """Audio ``(S,)`` at `sample_rate` Hz -> float64 ``(S',)`` at 16 kHz and unit RMS."""
+    audio = resample(np.asarray(audio, dtype=np.float64), sample_rate, RATE)
+    return audio / max(np.sqrt(np.mean(np.square(audio))), 1e-12)
+
+
+def patches(mel: np.ndarray) -> np.ndarray:
+    """Log-mel spectrogram ``(T, 64)`` -> patches ``(N, 64)`` of 128 ms every 64 ms.
+
+    Bands averaged in fours to 16; a patch spans 8 frames and takes every second one.
+    """
+    bands = mel.reshape(len(mel), 16, 4).mean(axis=2)
+    starts = np.arange(0, len(bands) - 7, 4)
+    return bands[starts[:, None] + np.arange(0, 8, 2)].reshape(len(starts), -1)
+
+
+def frechet(first: np.ndarray, second: np.ndarray) -> float:
+    """Frechet distance of two sets of patches ``(N, D)``, each taken as a Gaussian.
+
+    |m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)), Dowson and Landau 1982; on audio, Kilgour et al.
+    2019, arXiv:1812.08466. NaN if either set has fewer than two patches.
+    """
+    if min(len(first), len(second)) < 2:
+        return float("nan")
+    covariances = [np.cov(part, rowvar=False) for part in (first, second)]
+    values, vectors = np.linalg.eigh(covariances[0])
+    root = (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
+    shared = np.linalg.eigvalsh(root @ covariances[1] @ root)
+    means = np.square(first.mean(axis=0) - second.mean(axis=0)).sum()
+    spread = sum(np.trace(part) for part in covariances)
+    return float(means + spread - 2 * np.sqrt(np.maximum(shared, 0)).sum())
+
+
+def spectrum_level(audio: np.ndarray) -> np.ndarray:
+    """Long-term average spectrum in dB ``(B,)`` of prepared audio, bins from 30 to 7800 Hz (Welch)."""
+    bins, power = welch(audio, RATE, nperseg=min(_LENGTH, len(audio)))
+    return 10 * np.log10(power[(bins >= _LOW) & (bins <= _HIGH)] * RATE + 1e-6)
+
+
+def chroma(audio: np.ndarray) -> np.ndarray:
+    """Share of each of the 12 pitch classes, from C, in the magnitude of prepared audio, 60 to 4000 Hz.
+
+    STFT 4096/1024; each bin counts for its nearest semitone (Fujishima 1999, ICMC).
+    """
+    sft = ShortTimeFFT(hann(4096, sym=False), 1024, fs=RATE)
+    magnitude = np.abs(sft.stft(audio)).sum(axis=1)
+    wanted = (sft.f >= 60) & (sft.f <= 4000)
+    pitch = np.round(69 + 12 * np.log2(sft.f[wanted] / 440)).astype(int) % 12
+    found = np.bincount(pitch, magnitude[wanted], minlength=12)
+    return found / max(found.sum(), 1e-12)
+
+
+def onset_rate(mel: np.ndarray) -> float:
+    """Onsets a second: peaks of the spectral flux of a log-mel spectrogram ``(T, 64)``.
+
+    The flux is the rise over two frames, averaged over the bands, of log(1 + 100 power); a peak stands
+    out by 0.15 and lies 50 ms from the next (Bello et al. 2005, IEEE TSAP 13(5); Boeck 2013, DAFx).
+    """
+    level = np.log1p(100 * np.exp(mel))
+    flux = np.maximum(level[2:] - level[:-2], 0).mean(axis=1)
+    peaks, _ = find_peaks(np.pad(flux, 1), prominence=0.15, distance=3)
+    return len(peaks) / (len(mel) * _HOP / RATE)
+
+
+_WINDOW = RATE // _HOP  # frames of the 1 s windows compared for copies and loops
+_STEP = 4  # frames from one of the clip's windows to the next
+
+
+def _windows(mel, step):
+    """Standardised 1 s windows ``(N, 62 * 64)`` float32, so that products are correlations."""
+    views = np.lib.stride_tricks.sliding_window_view(mel.astype(np.float32), _WINDOW, axis=0)[::step]
+    flat = views.reshape(len(views), -1)
+    flat = flat - flat.mean(axis=1, keepdims=True)
+    return flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-6)
+
+
+def alike(mel: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Whether 1 s windows correlate above 0.9: ``(N, M)`` bool.
+
+    Args:
+        mel: log-mel spectrogram ``(T, 64)``; its windows start every 64 ms.
+        other: another ``(U, 64)``; its windows start every 16 ms.
+    """
+    if min(len(mel), len(other)) < _WINDOW:
+        return np.zeros((0, 0), bool)
+    left, size = _windows(mel, _STEP), 1000
+    parts = [other[first : first + size + _WINDOW - 1] for first in range(0, len(other), size)]
+    return np.hstack([left @ _windows(p, 1).T > 0.9 for p in parts if len(p) >= _WINDOW])
+
+
+def longest_run(found: np.ndarray) -> tuple[float, float, float]:
+    """Longest passage that runs along in both signals of `alike`'s table.
+
+    Returns:
+        Seconds it lasts (0 if none), and seconds at which it starts in the first and in the other.
+    """
+    longest, end = 0, (0, 0)
+    before = np.zeros(found.shape[1:], int)
+    for i, row in enumerate(found):
+        runs = row.astype(int)
+        runs[_STEP:] += np.where(row[_STEP:], before[:-_STEP], 0)
+        if runs.max(initial=0) > longest:
+            longest, end = runs.max(), (i * _STEP, runs.argmax())
+        before = runs
+    if not longest:
+        return 0.0, 0.0, 0.0
+    back = (longest - 1) * _STEP
+    frames = (back + _WINDOW, end[0] - back, end[1] - back)
+    return tuple(float(count * _HOP / RATE) for count in frames)
+
+
+def loop(mel: np.ndarray) -> float:
+    """Longest stretch in seconds that comes again, 1 s later or more."""
+    found = alike(mel, mel)
+    later = np.arange(found.shape[1]) - _STEP * np.arange(found.shape[0])[:, None] >= _WINDOW
+    return longest_run(found & later)[0]
+
+
+def hop_buzz(audio: np.ndarray, hop_seconds: float) -> float:
+    """Amplitude modulation at the hop rate in dB above its surroundings, of prepared audio.
+
+    The spectrum of the power in steps of 4 ms; the hop rate's bin against the median from 0.6 to 1.4
+    times that rate.
+    """
+    step, rate = RATE // 250, 1 / hop_seconds
+    power = np.square(audio[: len(audio) // step * step]).reshape(-1, step).mean(axis=1)
+    bins, found = welch(power, 250, nperseg=min(1024, len(power)))
+    around = (bins > 0.6 * rate) & (bins < 1.4 * rate)
+    if not around.any():
+        return float("nan")
+    level = found[np.abs(bins - rate).argmin()]
+    return float(10 * np.log10((level + 1e-12) / (np.median(found[around]) + 1e-12)))
+
+
+class Song:
+    """The source, with which clips are compared."""
+
+    def __init__(self, audio: np.ndarray, sample_rate: int, hop_seconds: float):
+        """Audio ``(S,)`` at `sample_rate` Hz; `hop_seconds` is the hop of the frames learned from."""
+        self._rate, self._hop = sample_rate, hop_seconds
+        signal, self._mel = prepare(audio, sample_rate), log_mel(audio, sample_rate)
+        self._patches, self._level = patches(self._mel), spectrum_level(signal)
+        self._chroma = chroma(signal)
+        phases = np.random.default_rng(0).uniform(-np.pi, np.pi, len(signal) // 2 + 1)
+        noise = np.fft.irfft(np.abs(np.fft.rfft(signal)) * np.exp(1j * phases), len(signal))
+        middle = len(self._patches) // 2
+        self.yardsticks = {
+            "timbre-halves": frechet(self._patches[:middle], self._patches[middle:]),
+            "timbre-noise": frechet(self._patches, patches(log_mel(noise, RATE))),
+            "onsets": onset_rate(self._mel),
+            "loop": loop(self._mel),
+            "hop-buzz": hop_buzz(signal, hop_seconds),
+        }
+
+    def score(self, audio: np.ndarray) -> dict[str, float]:
+        """Scores of a clip ``(S,)`` at the song's rate, as the README's table explains them."""
+        signal, mel = prepare(audio, self._rate), log_mel(audio, self._rate)
+        copies = alike(mel, self._mel)
+        seconds, at, source_at = longest_run(copies)
+        difference = spectrum_level(signal) - self._level
+        return {
+            "timbre": frechet(self._patches, patches(mel)),
+            "spectrum": float(np.sqrt(np.mean(np.square(difference)))),
+            "harmony": float(np.corrcoef(chroma(signal), self._chroma)[0, 1]),
+            "onsets": onset_rate(mel),
+            "copied": float(copies.any(axis=1).mean()) if copies.size else 0.0,
+            "copied-seconds": seconds,
+            "copied-at": at,
+            "copied-from": source_at,
+            "loop": loop(mel),
+            "hop-buzz": hop_buzz(signal, self._hop),
+        }
+
+    def line(self, found: dict[str, float]) -> str:
+        """A clip's scores, the song's beside them, in one line."""
+        own = self.yardsticks
+        copied = f"copied {found['copied']:.0%}"
+        if found["copied"]:
+            copied += f" (most: {found['copied-seconds']:.1f} s from {found['copied-from']:.1f} s)"
+        return (
+            f"timbre {found['timbre']:.1f} (song's halves {own['timbre-halves']:.1f}, "
+            f"noise {own['timbre-noise']:.0f}), spectrum {found['spectrum']:.1f} dB, "
+            f"harmony {found['harmony']:.2f}, onsets {found['onsets']:.1f}/s ({own['onsets']:.1f}), "
+            f"{copied}, loop {found['loop']:.1f} s ({own['loop']:.1f}), "
+            f"hop buzz {found['hop-buzz']:.0f} dB ({own['hop-buzz']:.0f})"
+        )
 
 
 def picture(signals: list[np.ndarray], sample_rate: int) -> np.ndarray:

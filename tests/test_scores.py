@@ -27,3 +27,63 @@ def test_the_picture_shows_each_signal():
     assert image.dtype == np.uint8
     assert image.shape[0] == 2 * (64 * 4 + 8)
     assert not np.array_equal(image[:256], image[264:520])
+
+
+def melody(seconds=12, rate=16000, seed=0):
+    """Decaying notes, four a second, of random pitch from a pentatonic scale."""
+    rng = np.random.default_rng(seed)
+    audio = np.zeros(int(seconds * rate))
+    t = np.arange(rate // 4) / rate
+    for start in range(0, len(audio) - len(t) + 1, len(t)):
+        pitch = 220 * 2 ** (rng.choice([0, 2, 4, 7, 9, 12, 14, 16]) / 12)
+        note = sum(np.sin(2 * np.pi * k * pitch * t) / k for k in range(1, 6))
+        audio[start : start + len(t)] = note * np.exp(-8 * t) * rng.uniform(0.3, 1)
+    return audio + 1e-3 * rng.normal(size=len(audio))
+
+
+def test_scores_of_a_copied_passage():
+    song = melody()
+    found = scores.Song(song, 16000, 0.064).score(song[3 * 16000 : 8 * 16000])
+    assert found["copied"] == 1
+    assert abs(found["copied-seconds"] - 5) < 0.2
+    assert found["copied-at"] < 0.1
+    assert abs(found["copied-from"] - 3) < 0.1
+    assert found["harmony"] > 0.8
+
+
+def test_scores_tell_another_sound_from_the_song():
+    song = scores.Song(melody(), 16000, 0.064)
+    again = song.score(melody(seed=1))
+    noise = song.score(np.random.default_rng(0).normal(size=12 * 16000))
+    assert again["copied"] < 0.5
+    assert again["timbre"] < 0.5 * song.yardsticks["timbre-noise"] < noise["timbre"]
+    assert again["spectrum"] < 3 < noise["spectrum"]
+    assert again["harmony"] > noise["harmony"]
+    assert abs(song.yardsticks["onsets"] - 4) < 0.5
+    assert abs(again["onsets"] - 4) < 0.5
+    # a quieter copy scores the same
+    assert np.isclose(song.score(0.1 * melody(seed=1))["timbre"], again["timbre"])
+
+
+def test_a_loop_is_heard_and_a_melody_is_none():
+    song = melody()
+    assert scores.loop(scores.log_mel(song, 16000)) < 2.5
+    looped = np.tile(song[: 16000 * 3 // 2], 8)
+    assert abs(scores.loop(scores.log_mel(looped, 16000)) - 10.5) < 0.3
+
+
+def test_hop_buzz_is_heard():
+    rng = np.random.default_rng(0)
+    noise = rng.normal(size=10 * 16000)
+    buzz = noise * (1 + 0.5 * np.sin(2 * np.pi * 15.625 * np.arange(len(noise)) / 16000))
+    assert abs(scores.hop_buzz(scores.prepare(noise, 16000), 0.064)) < 6
+    assert scores.hop_buzz(scores.prepare(buzz, 16000), 0.064) > 15
+
+
+def test_frechet_distance_of_known_gaussians():
+    rng = np.random.default_rng(0)
+    first, second = rng.normal(size=(2, 20000, 3))
+    assert scores.frechet(first, first) < 1e-6
+    # means 2 apart: 4; deviations 1 and 3: (3 - 1)^2 a number
+    assert abs(scores.frechet(first, second + [2, 0, 0]) - 4) < 0.1
+    assert abs(scores.frechet(first, 3 * second) - 12) < 0.3
