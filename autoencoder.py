@@ -27,8 +27,8 @@ def main(settings: dict) -> None:
 
         def batches(epoch, data=data, component=component):
             rng = training.epoch_rng(settings["random-seed"], "autoencoder", component, epoch)
-            order, size = rng.permutation(len(data)), settings["batch-size"]
-            return [(data[part], data[part]) for part in _parts(order, size)]
+            parts = dataset.even_parts(rng.permutation(len(data)), settings["batch-size"])
+            return [(data[part], data[part]) for part in parts]
 
         def save(done, autoencoder=autoencoder, path=path):
             progress = {"done": done, "made_from": made_from}
@@ -53,10 +53,6 @@ def main(settings: dict) -> None:
     dataset.save_h5(path, latents, settings, "autoencoder", identity=identity)
     settings_module.save(settings)
     print(f"wrote {path}; next: python lstm.py")
-
-
-def _parts(order, size):
-    return [order[first : first + size] for first in range(0, len(order), size)]
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ settings = {
     "ae-iteration": 40,  # iterations of the autoencoders; weights are saved after each
     "lstm-epoch": 200,  # epochs an iteration of the LSTM trainings
     "lstm-iteration": 30,  # iterations of the LSTM trainings; weights are saved after each
-    "batch-size": 64,  # frames a step of the autoencoders
+    "batch-size": 256,  # frames a step of the autoencoders
     "learning-rate": 0.001,  # Adam's highest learning rate; it falls along a cosine
     "window-length": 24,  # frames a training window of the LSTM layers holds
     "window-batch": 32,  # windows a step of the LSTM trainings

@@ -86,9 +86,9 @@ def _windows(settings, place, inputs, targets):
     def batches(epoch):
         rng = training.epoch_rng(settings["random-seed"], place, epoch)
         starts = dataset.random_windows(total, len(inputs), length, rng)
-        parts = [starts[first : first + size] for first in range(0, total, size)]
         return [
-            (dataset.cut(inputs, part, length), dataset.cut(targets, part, length)) for part in parts
+            (dataset.cut(inputs, part, length), dataset.cut(targets, part, length))
+            for part in dataset.even_parts(starts, size)
         ]
 
     return batches

@@ -114,6 +114,11 @@ def scale(frames: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return scaled.astype(np.float32), mean.astype(np.float32), deviation.astype(np.float32)
 
 
+def even_parts(items: np.ndarray, size: int) -> list[np.ndarray]:
+    """Cut ``(N,)`` into the fewest parts of at most `size`, as even as can be."""
+    return np.array_split(items, -(-len(items) // size))
+
+
 def random_windows(count: int, frames: int, length: int, rng: np.random.Generator) -> np.ndarray:
     """First-frame indices ``(count,)`` of windows of `length` that start anywhere in `frames`."""
     return rng.integers(0, frames - length + 1, size=count)

@@ -65,6 +65,7 @@ def _lstm(x, kernel, recurrent, bias):
     def gradient(upstream):
         upstream = tf.transpose(upstream, [1, 0, 2])
         before = tf.concat([zero[None], cells[:-1]], axis=0)
+        turned = tf.transpose(recurrent)  # once here rather than in every step's product
 
         def back(t, dh, dc, dgates):
             i, f, g, o = tf.split(gates[t], 4, axis=1)
@@ -80,7 +81,7 @@ def _lstm(x, kernel, recurrent, bias):
                 ],
                 axis=1,
             )
-            dh = tf.matmul(dgate, recurrent, transpose_b=True)
+            dh = tf.matmul(dgate, turned)
             return t - 1, dh, dc * f, dgates.write(t, dgate)
 
         _, _, _, dgates = tf.while_loop(
