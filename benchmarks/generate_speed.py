@@ -2,7 +2,7 @@
 
 ours: generate.py's own functions, both components side by side, as a wav needs both. loop: stock Keras
 layers, model.predict for each block, one component after the other. The weights are random: the speed
-does not depend on them. Both are timed over the same 4 s of audio, in turns.
+does not depend on them. Timed in turns: ours over generate-seconds, the loop over its first blocks.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +13,7 @@ import numpy as np
 import generate
 from joanna import settings
 
-SECONDS = 4
+LOOP_BLOCKS = 12
 
 
 def part_loop(network, seed, count):
@@ -38,7 +38,8 @@ def main() -> None:
     chosen = settings.load(options.settings)
     ours = [common.build(chosen, stock=False)["network"] for _ in range(2)]
     stock = [common.build(chosen, stock=True)["network"] for _ in range(2)]
-    count = round(SECONDS * chosen["sample-rate"] * chosen["overlap"] / chosen["frame-length"])
+    hop_seconds = chosen["frame-length"] / chosen["overlap"] / chosen["sample-rate"]
+    count = round(chosen["generate-seconds"] / hop_seconds)
     rng, figures = np.random.default_rng(0), []
     for length in chosen["sequence-lengths"]:
         seed = rng.normal(size=(length, chosen["frame-length"])).astype("float32")
@@ -51,12 +52,15 @@ def main() -> None:
                 with ThreadPoolExecutor() as pool:
                     list(pool.map(lambda network: run(network, seed, count), ours))
 
-            def in_turn(run=loop, seed=seed):
+            loop_count = LOOP_BLOCKS * (length if method == "whole" else 1)
+
+            def in_turn(run=loop, seed=seed, loop_count=loop_count):
                 for network in stock:
-                    run(network, seed, count)
+                    run(network, seed, loop_count)
 
             took = common.medians({"ours": side_by_side, "loop": in_turn}, options.repeats)
-            factor, slow = SECONDS / took["ours"], SECONDS / took["loop"]
+            factor = count * hop_seconds / took["ours"]
+            slow = loop_count * hop_seconds / took["loop"]
             figures.append(
                 {
                     "method": method,
