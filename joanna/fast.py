@@ -140,19 +140,21 @@ class SlidingWindow:
         before = layers[: layers.index(lstms[0])]
         after = layers[layers.index(lstms[-1]) + 1 :]
         cells = [layer.cell for layer in lstms]
-        weights = [tf.concat([cell.kernel, cell.recurrent_kernel], axis=0) for cell in cells]
-        biases = [tf.convert_to_tensor(cell.bias) for cell in cells]
+        weights = [
+            [tf.convert_to_tensor(part) for part in (cell.kernel, cell.recurrent_kernel, cell.bias)]
+            for cell in cells
+        ]
         self._states = [[tf.zeros([0, layer.units])] * 2 for layer in lstms]
 
         def step(values, states):
             for layer in before:
                 values = layer(values)
             count = tf.shape(states[0][0])[0] + 1
-            values = tf.repeat(values, count, axis=0)
             updated = []
-            for weight, bias, state in zip(weights, biases, states, strict=True):
+            for (kernel, recurrent, bias), state in zip(weights, states, strict=True):
                 h, c = (tf.pad(part, [[0, 1], [0, 0]]) for part in state)
-                gate = tf.matmul(tf.concat([values, h], axis=1), weight) + bias
+                # the first layer's input is the same one row for all windows
+                gate = tf.matmul(values, kernel) + bias + tf.matmul(h, recurrent)
                 values, c, _ = _cell(gate, c)
                 # a window that has seen its last frame has served
                 served = tf.cast(count == length, tf.int32)
