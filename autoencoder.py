@@ -14,14 +14,15 @@ def main(settings: dict) -> None:
     with dataset.open_h5(output / "frames.h5", settings, "preprocess") as file:
         frames = {name: file[f"{name}/frames"][:] for name in dataset.COMPONENTS}
         made_from = file.attrs["identity"]
-    from joanna import model, training  # TensorFlow takes seconds to import
+    from joanna import fast, model, training  # TensorFlow takes seconds to import
 
     latents = {}
     for component in dataset.COMPONENTS:
         path = settings_module.weights_folder(settings) / (
             settings[f"{component}-encoder"] + ".weights.h5"
         )
-        networks = model.build(settings)
+        with fast.strategy().scope():
+            networks = model.build(settings)
         autoencoder, data = networks["autoencoder"], frames[component]
         state = training.resume(autoencoder, path, settings, "autoencoder", made_from)
 

@@ -26,10 +26,11 @@ def main(settings: dict) -> None:
             f"window-length is {length}; the song has {len(latents['phase'])} frames, so expected "
             f"at most {len(latents['phase']) - 1}"
         )
-    from joanna import model, training  # TensorFlow takes seconds to import
+    from joanna import fast, model, training  # TensorFlow takes seconds to import
 
     for component in dataset.COMPONENTS:
-        networks = model.build(settings)
+        with fast.strategy().scope():
+            networks = model.build(settings)
         path = weights / f"{component}-{settings['lstm-file']}.weights.h5"
         state = training.resume(networks["network"], path, settings, "lstm", made_from)
         if not state:

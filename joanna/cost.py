@@ -27,7 +27,7 @@ def seconds_per_frame(settings: dict) -> tuple[float, float]:
     """Measured training seconds a frame: autoencoder, and both LSTM trainings together."""
     import numpy as np
 
-    from joanna import fast, model
+    from joanna import model, training
 
     networks = model.build(settings)
     rows, length = settings["batch-size"], settings["window-length"]
@@ -35,7 +35,7 @@ def seconds_per_frame(settings: dict) -> tuple[float, float]:
     width, latent = settings["frame-length"], settings_module.bottleneck(settings)
 
     def measure(network, inputs, targets):
-        network.compile(optimizer=fast.Adam(), loss="mse")
+        training.compile_for(network, 1000, settings["learning-rate"])
         seconds = []
         for _ in range(_STEPS + 1):
             began = time.monotonic()

@@ -15,6 +15,14 @@ def on_gpu() -> bool:
     return bool(tf.config.list_logical_devices("GPU"))
 
 
+def strategy() -> tf.distribute.Strategy:
+    """How training is spread: mirrored over the devices if there are two or more GPUs."""
+    devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+    if len(devices) > 1:
+        return tf.distribute.MirroredStrategy([device.name for device in devices])
+    return tf.distribute.get_strategy()
+
+
 class LSTM(keras.layers.LSTM):
     """`keras.layers.LSTM` with default activations, returning all sequences from a zero state.
 
@@ -101,7 +109,18 @@ def _lstm(x, kernel, recurrent, bias):
 
 
 class Adam(keras.optimizers.Adam):
-    """`keras.optimizers.Adam` (Kingma and Ba 2015), each update in one pass over memory."""
+    """`keras.optimizers.Adam` (Kingma and Ba 2015), each update in one pass over memory.
+
+    Gradients of several devices are clipped after they are added up, as one device would.
+    """
+
+    def _clip_gradients(self, grads):
+        replica = tf.distribute.get_replica_context()
+        count = replica.num_replicas_in_sync
+        if count == 1:
+            return super()._clip_gradients(grads)
+        summed = replica.all_reduce(tf.distribute.ReduceOp.SUM, grads)
+        return [gradient / count for gradient in super()._clip_gradients(summed)]
 
     def update_step(self, gradient, variable, learning_rate):
         """Move `variable` and its two moments by one step."""

@@ -11,6 +11,7 @@ import numpy as np
 
 from joanna import fast
 from joanna.backend import keras
+from joanna.backend import tensorflow as tf
 from joanna.dataset import misfit, recipe
 from joanna.settings import UserError
 
@@ -49,15 +50,19 @@ def train(
     if done >= iterations:
         print(f"{label}: all {iterations} iterations are trained already")
         return
-    steps = len(batches(0))
+    first = batches(0)
+    steps = len(first)
     compile_for(model, total * steps, learning_rate)
-    model.optimizer.build(model.trainable_variables)
+    with model.distribute_strategy.scope():
+        model.optimizer.build(model.trainable_variables)
+    if model.distribute_strategy.num_replicas_in_sync > 1:
+        model.test_on_batch(*first[0])  # Keras cannot build the loss from shares of a batch
     model.optimizer.iterations.assign(done * epochs * steps)
     started = shown = time.monotonic()
     for epoch in range(done * epochs, total):
         model.reset_metrics()
         for inputs, targets in batches(epoch):
-            loss = float(model.train_on_batch(inputs, targets))
+            loss = float(model.train_on_batch(*_spread(model, inputs, targets)))
         if not np.isfinite(loss):
             raise UserError(
                 f"{label}: the loss is {loss} at epoch {epoch + 1}; lower learning-rate "
@@ -85,7 +90,24 @@ def compile_for(model: keras.Model, steps: int, learning_rate: float) -> None:
         warmup_target=learning_rate,
         warmup_steps=warm_up,
     )
-    model.compile(optimizer=fast.Adam(schedule, global_clipnorm=_CLIP), loss="mse")
+    with model.distribute_strategy.scope():
+        model.compile(optimizer=fast.Adam(schedule, global_clipnorm=_CLIP), loss="mse")
+
+
+def _spread(model, *arrays):
+    """Arrays, or an even share of them for each device `model` was built on."""
+    strategy = model.distribute_strategy
+    count = strategy.num_replicas_in_sync
+    if count == 1:
+        return arrays
+
+    def share(replica):
+        return tuple(
+            tf.constant(np.array_split(array, count)[replica.replica_id_in_sync_group])
+            for array in arrays
+        )
+
+    return strategy.experimental_distribute_values_from_function(share)
 
 
 def duration(seconds: float) -> str:

@@ -1,3 +1,9 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -53,3 +59,21 @@ def test_normalised_error():
 @pytest.mark.parametrize(("seconds", "words"), [(45, "45 s"), (720, "12 min"), (12600, "3.5 h")])
 def test_durations_in_words(seconds, words):
     assert training.duration(seconds) == words
+
+
+def test_two_devices_train_as_one_does():
+    script = Path(__file__).with_name("mirrored.py")
+    result = subprocess.run(
+        [sys.executable, script],
+        env={**os.environ, "PYTHONPATH": str(script.parent.parent)},
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert result.returncode == 0, result.stderr
+    found = json.loads(result.stdout.splitlines()[-1])
+    assert found["devices"] == 2
+    assert found["one"][-1] < 0.95 * found["one"][0]
+    # halves of a batch added up round differently, by some 1e-7
+    np.testing.assert_allclose(found["two"], found["one"], atol=1e-5)
+    assert found["difference"] < 1e-3
