@@ -27,6 +27,7 @@ settings = {
     "learning-rate": 0.001,  # Adam's highest learning rate; it falls along a cosine
     "window-length": 24,  # frames a training window of the LSTM layers holds
     "window-batch": 32,  # windows a step of the LSTM trainings
+    "own-share": 0.5,  # share of the generator's training windows that it predicted itself, 0 to 1
     "load-weights": True,  # go on from saved weights, or start afresh
     "random-seed": 0,  # seed of every random number
     # generation
@@ -71,9 +72,9 @@ presets = {
     "demo": {
         "section-count": 2,
         "block-count": 157,
-        "ae-epoch": 20,
+        "ae-epoch": 25,
         "ae-iteration": 3,
-        "lstm-epoch": 40,
+        "lstm-epoch": 32,
         "lstm-iteration": 2,
         "generate-seconds": 10.0,
         "sequence-lengths": [12, 24],

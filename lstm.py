@@ -10,6 +10,8 @@ from joanna import dataset
 from joanna import settings as settings_module
 from joanna.settings import UserError
 
+_OWN_EPOCHS = 8  # epochs for which the generator's own predictions are kept
+
 
 def main(settings: dict) -> None:
     """Run the stage with a checked settings dict."""
@@ -42,7 +44,7 @@ def main(settings: dict) -> None:
             progress["new"] = 0  # the generator's target is about to change
         code, song = latents[component], frames[component]
 
-        def fit(name, label, inputs, targets, progress=progress, networks=networks, path=path):
+        def fit(name, label, *data, progress=progress, networks=networks, path=path):
             def save(done):
                 progress[label] = done
                 training.save_weights(
@@ -51,7 +53,7 @@ def main(settings: dict) -> None:
 
             training.train(
                 networks[name],
-                _windows(settings, f"{path.stem}/{label}", inputs, targets),
+                _windows(settings, f"{path.stem}/{label}", *data),
                 f"{path.name.removesuffix('.weights.h5')} {label} LSTM layers",
                 settings["lstm-epoch"],
                 settings["lstm-iteration"],
@@ -67,7 +69,15 @@ def main(settings: dict) -> None:
         for layer in networks["spliced-lstm"].layers:
             layer.trainable = False
         target = _overlapping(networks["spliced-lstm"], code, length)
-        fit("generator", "new", code[:-1], target[1:])
+
+        def own(networks=networks, code=code):
+            """Latents of the frames it predicts, each from the song's before it: what it will hear."""
+            put_out = _overlapping(networks["generator"], code[:-1], length)
+            frames = networks["decoder"].predict(put_out, batch_size=256, verbose=0)
+            heard = networks["encoder"].predict(frames, batch_size=256, verbose=0)
+            return np.concatenate([code[:1], heard[:-1]])
+
+        fit("generator", "new", code[:-1], target[1:], own)
         error = training.normalised_error(
             target[1:], _overlapping(networks["generator"], code[:-1], length)
         )
@@ -77,20 +87,30 @@ def main(settings: dict) -> None:
     print("next: python generate.py")
 
 
-def _windows(settings, place, inputs, targets):
-    """Epoch -> batches of windows that start anywhere; each frame is seen once on average."""
+def _windows(settings, place, inputs, targets, own=None):
+    """Epoch -> batches of windows that start anywhere; each frame is seen once on average.
+
+    With `own`, which gives inputs of the network's own making, a share of the windows that rises to
+    own-share is taken from them (scheduled sampling: Bengio et al. 2015, arXiv:1506.03099).
+    """
     from joanna import training
 
-    length, size = settings["window-length"], settings["window-batch"]
-    total = -(-len(inputs) // length)
+    length, size, held = settings["window-length"], settings["window-batch"], []
+    total, epochs = -(-len(inputs) // length), settings["lstm-epoch"] * settings["lstm-iteration"]
 
     def batches(epoch):
         rng = training.epoch_rng(settings["random-seed"], place, epoch)
         starts = dataset.random_windows(total, len(inputs), length, rng)
-        return [
-            (dataset.cut(inputs, part, length), dataset.cut(targets, part, length))
-            for part in dataset.even_parts(starts, size)
-        ]
+        windows = dataset.cut(inputs, starts, length)
+        share = settings["own-share"] * min(1, 2 * (epoch + 1) / epochs) if own else 0
+        if share:
+            # also when training goes on, which it does at an iteration's start
+            if not held or epoch % _OWN_EPOCHS == 0 or epoch % settings["lstm-epoch"] == 0:
+                held[:] = [own()]
+            chosen = rng.random(total) < share
+            windows[chosen] = dataset.cut(held[0], starts[chosen], length)
+        wanted = dataset.cut(targets, starts, length)
+        return [(windows[part], wanted[part]) for part in dataset.even_parts(np.arange(total), size)]
 
     return batches
 

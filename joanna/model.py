@@ -95,6 +95,7 @@ def build(settings: dict) -> dict[str, keras.Sequential]:
     Returns:
         autoencoder: frames ``(N, F)`` -> ``(N, F)``, 4 x layer-count layers (16).
         encoder: frames ``(N, F)`` -> latents ``(N, Z)``.
+        decoder: latents ``(N, Z)`` -> frames ``(N, F)``.
         spliced: frames ``(N, T, F)`` -> ``(N, T, F)``, the autoencoder with two LSTM layers (18).
         spliced-lstm: latents ``(N, T, Z)`` -> the LSTM layers' output ``(N, T, Z)``.
         spliced-tail: latents ``(N, T, Z)`` -> frames ``(N, T, F)``, LSTM layers and decoder.
@@ -109,6 +110,7 @@ def build(settings: dict) -> dict[str, keras.Sequential]:
     return {
         "autoencoder": chain((width,), encoder + decoder, "autoencoder"),
         "encoder": chain((width,), encoder, "encoder"),
+        "decoder": chain((latent,), decoder, "decoder"),
         "spliced": chain((None, width), encoder + spliced + decoder, "spliced"),
         "spliced-lstm": chain((None, latent), spliced, "spliced-lstm"),
         "spliced-tail": chain((None, latent), spliced + decoder, "spliced-tail"),

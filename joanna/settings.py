@@ -32,6 +32,7 @@ _RANGES = {
     "learning-rate": (float, 1e-8, 1.0),
     "window-length": (int, 2, 65536),
     "window-batch": (int, 1, 65536),
+    "own-share": (float, 0.0, 1.0),
     "load-weights": (bool, None, None),
     "random-seed": (int, 0, 2**31 - 1),
     "generate-seconds": (float, 0.1, 86400.0),

@@ -15,6 +15,13 @@ def test_scaling_is_undone_by_its_statistics():
     np.testing.assert_allclose(scaled * deviation + mean, frames, rtol=1e-4, atol=1e-4)
 
 
+def test_even_parts_hold_everything_and_keep_the_limit():
+    for count, size, sizes in ((10, 4, [4, 3, 3]), (3, 32, [3]), (8, 4, [4, 4])):
+        parts = dataset.even_parts(np.arange(count), size)
+        assert [len(part) for part in parts] == sizes
+        assert np.concatenate(parts).tolist() == list(range(count))
+
+
 def test_windows_start_anywhere_and_hold_the_frames_that_follow():
     frames = np.arange(30.0)[:, None]
     starts = dataset.random_windows(500, 30, 8, np.random.default_rng(0))

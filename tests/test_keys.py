@@ -42,6 +42,7 @@ LSTM = {
     "lstm-iteration": "lstm-iteration=3",
     "window-length": "window-length=6",
     "window-batch": "window-batch=2",
+    "own-share": "own-share=0",
 }
 NAMES = {
     "name": "output/else/frames.h5",

@@ -8,6 +8,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+import yaml
 from conftest import TINY, tone
 from scipy.io import wavfile
 
@@ -69,6 +70,9 @@ def test_every_wav_is_there_and_right(project):
         assert np.abs(samples.astype(int)).max() < 32767
         assert 0.3 * loudness < np.sqrt(np.mean(np.square(samples / 32767))) < 1.1 * loudness
     assert (output / "settings.yaml").is_file()
+    scores = yaml.safe_load((output / "scores.yaml").read_text())
+    assert set(scores) == names | {"source"}
+    assert all(np.isfinite(scores[name]["spectrum"]) for name in names)
     for component in ("phase", "magnitude"):
         with h5py.File(output / f"{component}-result.h5") as file:
             assert set(file) == names
