@@ -139,6 +139,11 @@ def alike(mel: np.ndarray, other: np.ndarray) -> np.ndarray:
     return np.hstack([left @ _windows(p, 1).T > 0.9 for p in parts if len(p) >= _WINDOW])
 
 
+def _share(found):
+    """Share of the first signal's windows that are alike some of the other's, 0 if there are none."""
+    return float(found.any(axis=1).mean()) if found.size else 0.0
+
+
 def longest_run(found: np.ndarray) -> tuple[float, float, float]:
     """Longest passage that runs along in both signals of `alike`'s table.
 
@@ -194,11 +199,12 @@ class Song:
         self._chroma = chroma(signal)
         phases = np.random.default_rng(0).uniform(-np.pi, np.pi, len(signal) // 2 + 1)
         noise = np.fft.irfft(np.abs(np.fft.rfft(signal)) * np.exp(1j * phases), len(signal))
-        middle = len(self._patches) // 2
+        middle, half = len(self._patches) // 2, len(self._mel) // 2
         self.yardsticks = {
             "timbre-halves": frechet(self._patches[:middle], self._patches[middle:]),
             "timbre-noise": frechet(self._patches, patches(log_mel(noise, RATE))),
             "onsets": onset_rate(self._mel),
+            "copied-halves": _share(alike(self._mel[half:], self._mel[:half])),
             "loop": loop(self._mel),
             "hop-buzz": hop_buzz(signal, hop_seconds),
         }
@@ -214,7 +220,7 @@ class Song:
             "spectrum": float(np.sqrt(np.mean(np.square(difference)))),
             "harmony": float(np.corrcoef(chroma(signal), self._chroma)[0, 1]),
             "onsets": onset_rate(mel),
-            "copied": float(copies.any(axis=1).mean()) if copies.size else 0.0,
+            "copied": _share(copies),
             "copied-seconds": seconds,
             "copied-at": at,
             "copied-from": source_at,
@@ -225,9 +231,9 @@ class Song:
     def line(self, found: dict[str, float]) -> str:
         """A clip's scores, the song's beside them, in one line."""
         own = self.yardsticks
-        copied = f"copied {found['copied']:.0%}"
+        copied = f"copied {found['copied']:.0%} (song's halves {own['copied-halves']:.0%})"
         if found["copied"]:
-            copied += f" (most: {found['copied-seconds']:.1f} s from {found['copied-from']:.1f} s)"
+            copied += f", most {found['copied-seconds']:.1f} s from {found['copied-from']:.1f} s"
         return (
             f"timbre {found['timbre']:.1f} (song's halves {own['timbre-halves']:.1f}, "
             f"noise {own['timbre-noise']:.0f}), spectrum {found['spectrum']:.1f} dB, "
