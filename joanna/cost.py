@@ -8,7 +8,7 @@ import sys
 import time
 
 from joanna import settings as settings_module
-from joanna.dataset import COMPONENTS
+from joanna.dataset import COMPONENTS, even_parts
 
 _LONG_RUN = 3_000_000  # frames trained on; less takes minutes and is not worth measuring
 _STEPS = 5  # timed, after one to warm up
@@ -24,14 +24,19 @@ def frames_trained(settings: dict) -> tuple[int, int]:
 
 
 def seconds_per_frame(settings: dict) -> tuple[float, float]:
-    """Measured training seconds a frame: autoencoder, and both LSTM trainings together."""
+    """Measured training seconds a frame: autoencoder, and both LSTM trainings together.
+
+    Steps are as large as the run's own, for small ones take nearly as long as large ones.
+    """
     import numpy as np
 
     from joanna import model, training
 
     networks = model.build(settings)
-    rows, length = settings["batch-size"], settings["window-length"]
-    windows = settings["window-batch"]
+    length = settings["window-length"]
+    frames = settings["section-count"] * settings["block-count"]
+    rows = len(even_parts(np.arange(frames), settings["batch-size"])[0])
+    windows = len(even_parts(np.arange(-(-frames // length)), settings["window-batch"])[0])
     width, latent = settings["frame-length"], settings_module.bottleneck(settings)
 
     def measure(network, inputs, targets):
@@ -43,10 +48,10 @@ def seconds_per_frame(settings: dict) -> tuple[float, float]:
             seconds.append(time.monotonic() - began)
         return statistics.median(seconds[1:]) / (inputs.size / inputs.shape[-1])
 
-    frames = np.zeros((rows, width), np.float32)
+    single = np.zeros((rows, width), np.float32)
     code = np.zeros((windows, length, latent), np.float32)
     song = np.zeros((windows, length, width), np.float32)
-    autoencoder = measure(networks["autoencoder"], frames, frames)
+    autoencoder = measure(networks["autoencoder"], single, single)
     spliced = measure(networks["spliced-tail"], code, song)
     networks["spliced-lstm"].trainable = False
     return autoencoder, spliced + measure(networks["generator"], code, code)
@@ -65,14 +70,14 @@ def main(settings: dict) -> None:
     from joanna.training import duration
 
     print("measuring this machine ...", flush=True)
-    speeds = seconds_per_frame(settings)
 
     def cost(some):
-        per_component = sum(s * n for s, n in zip(speeds, frames_trained(some), strict=True))
+        pairs = zip(seconds_per_frame(some), frames_trained(some), strict=True)
+        per_component = sum(seconds * frames for seconds, frames in pairs)
         return duration(len(COMPONENTS) * per_component)
 
     print(f"training takes about {cost(settings)} on this machine; ", end="")
-    print(f"./run.sh demo takes about {cost(settings_module.load(['demo']))}")
+    print(f"./run.sh demo trains for about {cost(settings_module.load(['demo']))}")
 
 
 if __name__ == "__main__":
