@@ -1,12 +1,13 @@
 import numpy as np
+import pytest
 
 from joanna import fast
 from joanna.backend import keras
 
 
-def _trained(lstm, adam):
+def _network(lstm):
     keras.utils.set_random_seed(1)
-    network = keras.Sequential(
+    return keras.Sequential(
         [
             keras.Input((None, 12)),
             lstm(9, return_sequences=True),
@@ -14,15 +15,24 @@ def _trained(lstm, adam):
             keras.layers.Dense(12),
         ]
     )
+
+
+def _trained(lstm, adam):
+    network = _network(lstm)
     network.compile(optimizer=adam(0.01), loss="mse")
     frames = np.random.default_rng(0).normal(size=(5, 7, 12)).astype("float32")
     losses = [float(network.train_on_batch(frames, frames)) for _ in range(20)]
     return network, frames, losses
 
 
-def test_training_equals_the_stock_layer_and_optimizer():
+@pytest.fixture(scope="module")
+def trained():
+    return _trained(fast.LSTM, fast.Adam)
+
+
+def test_training_equals_the_stock_layer_and_optimizer(trained):
     stock, _, stock_losses = _trained(keras.layers.LSTM, keras.optimizers.Adam)
-    ours, _, losses = _trained(fast.LSTM, fast.Adam)
+    ours, _, losses = trained
     # sums in another order round differently, by about 1e-7 a step
     np.testing.assert_allclose(losses, stock_losses, atol=1e-5)
     assert losses[-1] < 0.95 * losses[0]
@@ -30,9 +40,8 @@ def test_training_equals_the_stock_layer_and_optimizer():
         np.testing.assert_allclose(mine, theirs, atol=1e-4)
 
 
-def test_weights_move_freely_to_the_stock_layer(tmp_path):
-    ours, frames, _ = _trained(fast.LSTM, fast.Adam)
-    stock, _, _ = _trained(keras.layers.LSTM, keras.optimizers.Adam)
+def test_weights_move_freely_to_the_stock_layer(tmp_path, trained):
+    (ours, frames, _), stock = trained, _network(keras.layers.LSTM)
     ours.save_weights(tmp_path / "ours.weights.h5")
     stock.load_weights(tmp_path / "ours.weights.h5")
     np.testing.assert_allclose(
@@ -40,7 +49,7 @@ def test_weights_move_freely_to_the_stock_layer(tmp_path):
     )
 
 
-def test_any_batch_and_length():
-    ours, _, _ = _trained(fast.LSTM, fast.Adam)
+def test_any_batch_and_length(trained):
+    ours, _, _ = trained
     for shape in ((1, 1, 12), (3, 20, 12)):
         assert ours.predict(np.ones(shape, "float32"), verbose=0).shape == shape
