@@ -194,7 +194,8 @@ class Song:
     def __init__(self, audio: np.ndarray, sample_rate: int, hop_seconds: float):
         """Audio ``(S,)`` at `sample_rate` Hz; `hop_seconds` is the hop of the frames learned from."""
         self._rate, self._hop = sample_rate, hop_seconds
-        signal, self._mel = prepare(audio, sample_rate), log_mel(audio, sample_rate)
+        signal = prepare(audio, sample_rate)
+        self._mel = log_mel(signal, RATE)
         self._patches, self._level = patches(self._mel), spectrum_level(signal)
         self._chroma = chroma(signal)
         phases = np.random.default_rng(0).uniform(-np.pi, np.pi, len(signal) // 2 + 1)
@@ -211,7 +212,8 @@ class Song:
 
     def score(self, audio: np.ndarray) -> dict[str, float]:
         """Scores of a clip ``(S,)`` at the song's rate, as the README's table explains them."""
-        signal, mel = prepare(audio, self._rate), log_mel(audio, self._rate)
+        signal = prepare(audio, self._rate)
+        mel = log_mel(signal, RATE)
         copies = alike(mel, self._mel)
         seconds, at, source_at = longest_run(copies)
         difference = spectrum_level(signal) - self._level

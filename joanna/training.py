@@ -50,18 +50,17 @@ def train(
     if done >= iterations:
         print(f"{label}: all {iterations} iterations are trained already")
         return
-    first = batches(0)
+    start = done * epochs
+    first = batches(start)
     steps = len(first)
     compile_for(model, total * steps, learning_rate)
-    with model.distribute_strategy.scope():
-        model.optimizer.build(model.trainable_variables)
     if model.distribute_strategy.num_replicas_in_sync > 1:
         model.test_on_batch(*first[0])  # Keras cannot build the loss from shares of a batch
-    model.optimizer.iterations.assign(done * epochs * steps)
+    model.optimizer.iterations.assign(start * steps)
     started = shown = time.monotonic()
-    for epoch in range(done * epochs, total):
+    for epoch in range(start, total):
         model.reset_metrics()
-        for inputs, targets in batches(epoch):
+        for inputs, targets in first if epoch == start else batches(epoch):
             loss = float(model.train_on_batch(*_spread(model, inputs, targets)))
         if not np.isfinite(loss):
             raise UserError(
@@ -71,7 +70,7 @@ def train(
         now = time.monotonic()
         if now - shown > _SECONDS_BETWEEN_LINES or epoch + 1 == total:
             shown = now
-            left = (now - started) / (epoch + 1 - done * epochs) * (total - epoch - 1)
+            left = (now - started) / (epoch + 1 - start) * (total - epoch - 1)
             print(
                 f"{label}: epoch {epoch + 1:,} of {total:,}, loss {loss:.4f}, {duration(left)} left",
                 flush=True,
@@ -92,6 +91,7 @@ def compile_for(model: keras.Model, steps: int, learning_rate: float) -> None:
     )
     with model.distribute_strategy.scope():
         model.compile(optimizer=fast.Adam(schedule, global_clipnorm=_CLIP), loss="mse")
+        model.optimizer.build(model.trainable_variables)
 
 
 def _spread(model, *arrays):
