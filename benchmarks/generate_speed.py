@@ -2,16 +2,20 @@
 
 ours: generate.py's own functions, both components side by side, as a wav needs both. loop: stock Keras
 layers, model.predict for each block, one component after the other. The weights are random: the speed
-does not depend on them. Timed in turns: ours over generate-seconds, the loop over its first blocks.
+does not depend on them. Timed in turns, each in a process of its own, since ours gives each component
+half of the cores: ours over generate-seconds, the loop over its first blocks.
 """
 
-from concurrent.futures import ThreadPoolExecutor
+import multiprocessing
+import os
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
 import common
 import numpy as np
 
 import generate
 from joanna import settings
+from joanna.dataset import COMPONENTS
 
 LOOP_BLOCKS = 12
 
@@ -32,43 +36,57 @@ def whole_loop(network, seed, count):
     return np.concatenate(windows[1:], axis=1)[0, :count]
 
 
+def set_up(chosen: dict, stock: bool) -> None:
+    """Build both components' networks in this process."""
+    global networks, song
+    if not stock:
+        os.environ["TF_NUM_INTRAOP_THREADS"] = generate.CORES_EACH
+    networks = [common.build(chosen, stock)["network"] for _ in COMPONENTS]
+    frames = max(chosen["sequence-lengths"])
+    song = np.random.default_rng(0).normal(size=(frames, chosen["frame-length"])).astype("float32")
+
+
+def ours(method: str, length: int, count: int) -> None:
+    """Generate `count` frames of both components as generate.py does."""
+    run = {"part": generate.part, "whole": generate.whole}[method]
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(lambda network: run(network, song[:length], count), networks))
+
+
+def loop(method: str, length: int, count: int) -> None:
+    """Generate `count` frames of both components with model.predict."""
+    for network in networks:
+        {"part": part_loop, "whole": whole_loop}[method](network, song[:length], count)
+
+
 def main() -> None:
     """Measure, print the table, write the figures."""
     options = common.parser(__doc__).parse_args()
     chosen = settings.load(options.settings)
-    ours = [common.build(chosen, stock=False)["network"] for _ in range(2)]
-    stock = [common.build(chosen, stock=True)["network"] for _ in range(2)]
     hop_seconds = chosen["frame-length"] / chosen["overlap"] / chosen["sample-rate"]
     count = round(chosen["generate-seconds"] / hop_seconds)
-    rng, figures = np.random.default_rng(0), []
-    for length in chosen["sequence-lengths"]:
-        seed = rng.normal(size=(length, chosen["frame-length"])).astype("float32")
-        for method, fast, loop in (
-            ("part", generate.part, part_loop),
-            ("whole", generate.whole, whole_loop),
-        ):
-
-            def side_by_side(run=fast, seed=seed):
-                with ThreadPoolExecutor() as pool:
-                    list(pool.map(lambda network: run(network, seed, count), ours))
-
-            loop_count = LOOP_BLOCKS * (length if method == "whole" else 1)
-
-            def in_turn(run=loop, seed=seed, loop_count=loop_count):
-                for network in stock:
-                    run(network, seed, loop_count)
-
-            took = common.medians({"ours": side_by_side, "loop": in_turn}, options.repeats)
-            factor = count * hop_seconds / took["ours"]
-            slow = loop_count * hop_seconds / took["loop"]
-            figures.append(
-                {
-                    "method": method,
-                    "length": length,
-                    "realtime_factor": factor,
-                    "predict_loop_factor": slow,
+    spawn, figures = multiprocessing.get_context("spawn"), []
+    with (
+        ProcessPoolExecutor(1, spawn, set_up, (chosen, False)) as fast,
+        ProcessPoolExecutor(1, spawn, set_up, (chosen, True)) as stock,
+    ):
+        for length in chosen["sequence-lengths"]:
+            for method in ("part", "whole"):
+                loop_count = LOOP_BLOCKS * (length if method == "whole" else 1)
+                what = method, length
+                runs = {
+                    "ours": lambda what=what: fast.submit(ours, *what, count).result(),
+                    "loop": lambda what=what, c=loop_count: stock.submit(loop, *what, c).result(),
                 }
-            )
+                took = common.medians(runs, options.repeats)
+                figures.append(
+                    {
+                        "method": method,
+                        "length": length,
+                        "realtime_factor": count * hop_seconds / took["ours"],
+                        "predict_loop_factor": loop_count * hop_seconds / took["loop"],
+                    }
+                )
     rows = [["method", "length", "x real time", "predict loop", "ours/loop"]]
     for found in figures:
         speeds = found["realtime_factor"], found["predict_loop_factor"]
