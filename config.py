@@ -25,6 +25,7 @@ settings = {
     "lstm-iteration": 30,  # iterations of the LSTM trainings; weights are saved after each
     "batch-size": 256,  # frames a step of the autoencoders
     "learning-rate": 0.001,  # Adam's highest learning rate; it falls along a cosine
+    "generator-rate": 0.003,  # the generator's highest learning rate
     "window-length": 24,  # frames a training window of the LSTM layers holds
     "window-batch": 32,  # windows a step of the LSTM trainings
     "own-share": 0.5,  # share of the generator's training windows that it predicted itself, 0 to 1
@@ -35,6 +36,10 @@ settings = {
     "sequence-lengths": [24, 48],  # frames the generator looks at; one wav a length and method
     "generate-seconds": 20.0,  # seconds each wav lasts
     "seed-section": 0,  # section whose first frames start the generation, from 0
+    "seed-source": "",  # a recording to start from instead, a wav file; empty: the section
+    "variation": 0.2,  # how far a clip may stray from the song's course, 0 to 1
+    "takes": 1,  # clips a method and length; the best by their scores comes first
+    "phase-method": "follow",  # follow, network, griffin-lim (with overlap 4), or all to compare
     "match-statistics": True,  # bring generated bins back to the source's mean and deviation
     # file names, without endings
     "coded-file": "coded-file",  # encoded output of the autoencoders, in output/NAME

@@ -7,6 +7,7 @@ the clips in order), scores.yaml and {phase,magnitude}-result.h5.
 
 import math
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -16,9 +17,12 @@ from joanna import dataset
 from joanna import settings as settings_module
 from joanna.settings import UserError
 
-# The two components generate side by side, each on its share of the cores: a matrix product of a few
-# rows gains little from more.
+# Two clips are generated side by side, each on its share of the cores: a matrix product of a few rows
+# gains little from more.
 CORES_EACH = str(max(1, (os.cpu_count() or 2) // 2))
+
+_LOOP_SECONDS = 3.0  # a loop this long is broken
+_ALIKE = 0.9  # correlation from which on two frames count as the same
 
 
 def main(settings: dict) -> None:
@@ -36,19 +40,10 @@ def main(settings: dict) -> None:
     samples = round(settings["generate-seconds"] * rate)
     # a frame's length is cut off at both ends, where the joined frames fade
     count = math.ceil((samples + 2 * settings["frame-length"]) / hop) + overlap
-    start = settings["seed-section"] * blocks
-    available = len(songs["phase"]["frames"]) - start
-    if max(settings["sequence-lengths"]) > available:
-        raise UserError(
-            f"sequence-lengths has {max(settings['sequence-lengths'])}; from seed-section "
-            f"{settings['seed-section']} on the song has {available} frames: lower one of them"
-        )
+    seeds = _seeds(settings, songs, blocks)
     os.environ.setdefault("TF_NUM_INTRAOP_THREADS", CORES_EACH)
-    from joanna import backend, model, scores, training  # TensorFlow takes seconds to import
+    from joanna import backend, model, phase, scores, training  # TensorFlow takes seconds to import
 
-    methods = {"part": part, "whole": whole}
-    wanted = list(methods) if settings["method"] == "both" else [settings["method"]]
-    clips = {(m, length): {} for m in wanted for length in settings["sequence-lengths"]}
     networks = {}
     for component in dataset.COMPONENTS:
         networks[component] = model.build(settings)
@@ -60,72 +55,201 @@ def main(settings: dict) -> None:
             raise UserError(
                 f"{path} was trained before the autoencoders were trained again; run: python lstm.py"
             )
+    methods = {"part": part, "whole": whole}
+    wanted = list(methods) if settings["method"] == "both" else [settings["method"]]
+    takes = range(settings["takes"])
+    jobs = [
+        (m, length, take) for m in wanted for length in settings["sequence-lengths"] for take in takes
+    ]
 
-    def frames_of(component):
-        song, network = songs[component], networks[component]["network"]
-        for method, length in clips:
-            print(f"{component}: {method}, sequences of {length}", flush=True)
-            seed = song["frames"][start : start + length]
-            frames = methods[method](network, seed, count)
-            if settings["match-statistics"]:
-                frames = match(frames)
-            clips[method, length][component] = frames * song["deviation"] + song["mean"]
-        spliced = networks[component]["spliced"].predict_on_batch(song["frames"][None])[0]
-        return spliced * song["deviation"] + song["mean"]
+    def generated(component):
+        song, network = songs[component]["frames"], networks[component]["network"]
 
-    with ThreadPoolExecutor() as pool:
-        rebuilt = dict(zip(dataset.COMPONENTS, pool.map(frames_of, dataset.COMPONENTS), strict=True))
+        def frames(job):
+            method, length, take = job
+            title = f"{component}: {method}, sequences of {length}"
+            print(title + (f", take {take + 1}" if settings["takes"] > 1 else ""), flush=True)
+            rng = training.epoch_rng(settings["random-seed"], "generate", component, *job)
+            hear = hearing(
+                song, settings["variation"], rng, math.ceil(_LOOP_SECONDS * rate / hop), title
+            )
+            seed = seeds[component] if settings["seed-source"] else seeds[component][:length]
+            result = methods[method](network, seed, length, count, hear)
+            if not np.isfinite(result).all():
+                raise UserError(f"{title}: the network put out NaN or Inf; run: python lstm.py")
+            return match(result) if settings["match-statistics"] else result
+
+        with ThreadPoolExecutor(2) as pool:
+            return dict(zip(jobs, pool.map(frames, jobs), strict=True))
+
+    def unscale(frames, component):
+        return frames * songs[component]["deviation"] + songs[component]["mean"]
+
+    rebuilt = {}
+    for name in dataset.COMPONENTS:
+        spliced = networks[name]["spliced"].predict_on_batch(songs[name]["frames"][None])[0]
+        rebuilt[name] = unscale(spliced, name)
     path = output / "reconstruction.wav"
-    written = [source, _write(path, _join(rebuilt, settings), source, rate, "autoencoder.py")]
-    likeness = scores.mel_correlation(written[1], source, rate)
+    signal = _join(rebuilt["magnitude"], rebuilt["phase"], settings)
+    pictured = [source, _write(path, signal, source, rate, "autoencoder.py")]
+    likeness = scores.mel_correlation(pictured[1], source, rate)
     print(f"  its log-mel spectrogram correlates {likeness:.3f} with the source's")
-    for component in dataset.COMPONENTS:
-        arrays = {f"{m}-{length}": clip[component] for (m, length), clip in clips.items()}
+
+    ways = ["follow", "network", "griffin-lim"]
+    if settings["phase-method"] != "all":
+        ways = [settings["phase-method"]]
+    magnitudes = generated("magnitude")
+    phases = generated("phase") if set(ways) != {"follow"} else {}
+    song = scores.Song(source, rate, hop / rate)
+    found, results = {}, {component: {} for component in dataset.COMPONENTS}
+    for method, length in dict.fromkeys(job[:2] for job in jobs):
+        for way in ways:
+            clips = []
+            for take in takes:
+                job = method, length, take
+                magnitude = unscale(magnitudes[job], "magnitude")
+                if way == "follow":
+                    place = phase.follow(magnitudes[job], songs["magnitude"]["frames"])
+                    angles = rebuilt["phase"][place]
+                else:
+                    angles = unscale(phases[job], "phase")
+                if way == "griffin-lim":
+                    angles = phase.griffin_lim(_linear(magnitude, settings), angles, overlap)
+                signal = _join(magnitude, angles, settings)[settings["frame-length"] :][:samples]
+                clips.append((song.score(signal), signal, magnitude, angles))
+            clips.sort(key=lambda clip: song.rank(clip[0]))
+            for place, (score, signal, magnitude, angles) in enumerate(clips, 1):
+                name = f"{method}-{length}" + (f"-{way}" if len(ways) > 1 else "")
+                name += f"-take-{place}" if len(clips) > 1 else ""
+                pictured.append(_write(output / f"{name}.wav", signal, source, rate, "lstm.py"))
+                print(f"  {song.line(score)}")
+                found[name] = score
+                results["magnitude"][name], results["phase"][name] = magnitude, angles
+    for component, arrays in results.items():
         path = output / (settings[f"{component}-result"] + ".h5")
         dataset.save_h5(path, arrays, settings, "lstm")
         print(f"wrote {path}")
-    song, found = scores.Song(source, rate, hop / rate), {}
-    for (method, length), clip in clips.items():
-        path = output / f"{method}-{length}.wav"
-        signal = _join(clip, settings)[settings["frame-length"] :][:samples]
-        written.append(_write(path, signal, source, rate, "lstm.py"))
-        found[path.stem] = song.score(written[-1])
-        print(f"  {song.line(found[path.stem])}")
     path = output / "scores.yaml"
     path.write_text(yaml.safe_dump({"source": song.yardsticks, **found}, sort_keys=False))
     print(f"wrote {path}")
     path = output / "spectrograms.png"
-    longest = max(len(signal) for signal in written[2:])
-    image = scores.picture([signal[:longest] for signal in written], rate)
+    longest = max(len(signal) for signal in pictured[2:])
+    image = scores.picture([signal[:longest] for signal in pictured], rate)
     backend.tensorflow.io.write_file(str(path), backend.tensorflow.io.encode_png(image))
     print(f"wrote {path}")
     settings_module.save(settings)
 
 
-def part(network, seed: np.ndarray, count: int) -> np.ndarray:
+def _seeds(settings, songs, blocks):
+    """Seed frames ``(T, F)`` of each component, scaled: from seed-section on, or all of seed-source."""
+    longest = max(settings["sequence-lengths"])
+    if not settings["seed-source"]:
+        start = settings["seed-section"] * blocks
+        seeds = {name: song["frames"][start:] for name, song in songs.items()}
+        if len(seeds["phase"]) < longest:
+            raise UserError(
+                f"sequence-lengths has {longest}; from seed-section {settings['seed-section']} on the "
+                f"song has {len(seeds['phase'])} frames: lower one of them"
+            )
+        return seeds
+    from joanna import audio
+
+    path = dataset.source_path(settings, "seed-source")
+    samples, notes = audio.load_audio(path, settings["sample-rate"], "seed-source")
+    for note in notes:
+        print(f"seed-source: {note}")
+    need = (longest - 1) * settings["frame-length"] // settings["overlap"] + settings["frame-length"]
+    if len(samples) < need:
+        rate = settings["sample-rate"]
+        raise UserError(
+            f"seed-source {path} lasts {len(samples) / rate:.2f} s; sequence-lengths has {longest}, "
+            f"which takes {need / rate:.2f} s: choose a longer recording or lower sequence-lengths"
+        )
+    spectra = audio.stft(samples, settings["frame-length"], settings["overlap"])
+    return {
+        name: ((frames - songs[name]["mean"]) / songs[name]["deviation"]).astype(np.float32)
+        for name, frames in dataset.split(spectra, settings).items()
+    }
+
+
+def hearing(
+    song: np.ndarray, variation: float, rng: np.random.Generator, limit: int, title: str
+) -> Callable[[np.ndarray], np.ndarray]:
+    """What the network hears of each frame it has put out.
+
+    A share of a frame from anywhere in the song sounds along, so that the network may go on from there.
+    When the last `limit` frames repeat earlier ones, only that other frame is heard, and it is said.
+
+    Args:
+        song: frames ``(M, F)``, scaled.
+        variation: the other frame's share.
+        rng: chooses the other frames.
+        limit: frames a loop may last.
+        title: the clip's name in the message.
+
+    Returns:
+        A function of a generated frame ``(F,)``, to be called with each in turn -> ``(F,)`` float32.
+    """
+    past, runs = [], np.zeros(0, int)
+
+    def hear(frame):
+        nonlocal runs
+        other = song[rng.integers(len(song))]
+        unit = frame - frame.mean()
+        unit = unit / max(np.linalg.norm(unit), 1e-9)
+        # runs[k]: for how many frames the clip has been as it was k + 1 frames before
+        alike = np.array(past[::-1]) @ unit > _ALIKE if past else np.zeros(0, bool)
+        runs = np.where(alike, np.append(runs, 0)[: len(alike)] + 1, 0)
+        past.append(unit)
+        if runs.max(initial=0) >= limit:
+            seconds = f"{len(past)} frames: it repeats what came {runs.argmax() + 1} frames before"
+            print(f"{title}: perturbed after {seconds}", flush=True)
+            runs = np.zeros(len(runs), int)
+            return other
+        return (frame + variation * other).astype(np.float32)
+
+    return hear
+
+
+def part(
+    network, seed: np.ndarray, length: int, count: int, hear: Callable = lambda frame: frame
+) -> np.ndarray:
     """Frames ``(count, F)``: append the last frame of each prediction, slide the window.
 
     Args:
         network: frames ``(1, T, F)`` -> the next frames ``(1, T, F)``.
-        seed: seed frames ``(T, F)``, scaled; they are not part of the result.
+        seed: seed frames ``(T, F)``, scaled, `length` or more; they are not part of the result. The
+            first prediction is made from all of them.
+        length: frames in the window.
         count: frames wanted.
+        hear: a predicted frame ``(F,)`` -> what stands for it in the window.
     """
     from joanna.fast import SlidingWindow
 
-    window = SlidingWindow(network, len(seed))
-    frames = [window.push(frame) for frame in seed][-1:]
+    window = SlidingWindow(network, length)
+    frames = [window.push(frame) for frame in seed[-length:]][-1:]
+    if len(seed) > length:
+        frames = [network.predict_on_batch(seed[None])[0, -1]]
     while len(frames) < count:
-        frames.append(window.push(frames[-1]))
+        frames.append(window.push(hear(frames[-1])))
     return np.array(frames)
 
 
-def whole(network, seed: np.ndarray, count: int) -> np.ndarray:
-    """Frames ``(count, F)``: the whole of each output is the next input. Arguments as in `part`."""
-    window, result = seed[None], []
-    for _ in range(math.ceil(count / len(seed))):
+def whole(
+    network, seed: np.ndarray, length: int, count: int, hear: Callable = lambda frame: frame
+) -> np.ndarray:
+    """Frames ``(count, F)``: the whole of each output is the next input, its last frame is kept.
+
+    An output is its input moved on by one frame: what comes before its last has been heard already.
+    Arguments as in `part`.
+    """
+    window, frames = network.predict_on_batch(seed[None])[:, -length:], []
+    while True:
+        frames.append(window[0, -1])
+        if len(frames) == count:
+            return np.array(frames)
+        window = np.concatenate([window[:, :-1], hear(frames[-1])[None, None]], axis=1)
         window = network.predict_on_batch(window)
-        result.append(window[0])
-    return np.concatenate(result)[:count]
 
 
 def match(frames: np.ndarray) -> np.ndarray:
@@ -134,12 +258,16 @@ def match(frames: np.ndarray) -> np.ndarray:
     return (frames - frames.mean(axis=0)) / np.where(deviation > 1e-6, deviation, 1.0)
 
 
-def _join(frames, settings):
-    """Audio ``(S,)`` of frames ``(M, F)`` of both components, in radians and compressed magnitude."""
+def _linear(magnitude, settings):
+    """Linear magnitudes of compressed ones."""
+    return np.maximum(magnitude, 0) ** (1 / settings["magnitude-power"])
+
+
+def _join(magnitude, phase, settings):
+    """Audio ``(S,)`` of compressed magnitudes and phases in radians, ``(M, F)`` each."""
     from joanna import audio
 
-    magnitude = np.maximum(frames["magnitude"], 0) ** (1 / settings["magnitude-power"])
-    return audio.istft(magnitude * np.exp(1j * frames["phase"]), settings["overlap"])
+    return audio.istft(_linear(magnitude, settings) * np.exp(1j * phase), settings["overlap"])
 
 
 def _write(path, signal, source, rate, blame):

@@ -44,7 +44,7 @@ def main(settings: dict) -> None:
             progress["new"] = 0  # the generator's target is about to change
         code, song = latents[component], frames[component]
 
-        def fit(name, label, *data, progress=progress, networks=networks, path=path):
+        def fit(name, label, rate, *data, progress=progress, networks=networks, path=path):
             def save(done):
                 progress[label] = done
                 training.save_weights(
@@ -58,12 +58,12 @@ def main(settings: dict) -> None:
                 settings["lstm-epoch"],
                 settings["lstm-iteration"],
                 progress[label],
-                settings["learning-rate"],
+                settings[rate],
                 save,
             )
 
         # The encoder stays as it is: its latents are the coded file. The decoder goes on learning.
-        fit("spliced-tail", "spliced", code, song)
+        fit("spliced-tail", "spliced", "learning-rate", code, song)
         error = training.normalised_error(song, _overlapping(networks["spliced-tail"], code, length))
         print(f"{component} spliced autoencoder: error {error:.3f}")
         for layer in networks["spliced-lstm"].layers:
@@ -77,7 +77,7 @@ def main(settings: dict) -> None:
             heard = networks["encoder"].predict(frames, batch_size=256, verbose=0)
             return np.concatenate([code[:1], heard[:-1]])
 
-        fit("generator", "new", code[:-1], target[1:], own)
+        fit("generator", "new", "generator-rate", code[:-1], target[1:], own)
         error = training.normalised_error(
             target[1:], _overlapping(networks["generator"], code[:-1], length)
         )

@@ -40,8 +40,7 @@ def main(settings: dict) -> None:
         )
     spectra = audio.stft(used, length, overlap)
     arrays = {"audio": used}
-    magnitude = np.abs(spectra) ** settings["magnitude-power"]
-    for component, values in (("phase", np.angle(spectra)), ("magnitude", magnitude)):
+    for component, values in dataset.split(spectra, settings).items():
         for key, array in zip(("frames", "mean", "deviation"), dataset.scale(values), strict=True):
             arrays[f"{component}/{key}"] = array
     path = settings_module.output_folder(settings) / "frames.h5"

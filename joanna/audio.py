@@ -11,12 +11,13 @@ from scipy.signal.windows import hann
 from joanna.settings import UserError
 
 
-def load_audio(path: Path, sample_rate: int) -> tuple[np.ndarray, list[str]]:
+def load_audio(path: Path, sample_rate: int, setting: str = "source") -> tuple[np.ndarray, list[str]]:
     """Read a wav file as mono at `sample_rate`.
 
     Args:
         path: PCM (8, 16, 24, 32 bit) or float wav, any rate, any number of channels.
         sample_rate: Hz wanted.
+        setting: the setting that names the path, for the messages.
 
     Returns:
         audio ``(S,)`` float32, full scale -1 to 1, and sentences on what was changed.
@@ -25,13 +26,13 @@ def load_audio(path: Path, sample_rate: int) -> tuple[np.ndarray, list[str]]:
         UserError: no file, not a wav, truncated, no samples, NaN or Inf, silence.
     """
     if not path.is_file():
-        raise UserError(f"source {path}: no such file; put a wav there or set 'source'")
+        raise UserError(f"{setting} {path}: no such file; put a wav there or set '{setting}'")
     with path.open("rb") as file:
         header = file.read(8)
     declared = int.from_bytes(header[4:], "little") + 8
     if header[:4] == b"RIFF" and declared > path.stat().st_size:
         raise UserError(
-            f"source {path}: truncated wav, {path.stat().st_size} of {declared} bytes are there; "
+            f"{setting} {path}: truncated wav, {path.stat().st_size} of {declared} bytes are there; "
             "copy or export it again"
         )
     try:
@@ -43,10 +44,10 @@ def load_audio(path: Path, sample_rate: int) -> tuple[np.ndarray, list[str]]:
         if isinstance(error, PermissionError):
             raise
         raise UserError(
-            f"source {path}: not a readable wav file ({error}); expected a whole PCM or float wav"
+            f"{setting} {path}: not a readable wav file ({error}); expected a whole PCM or float wav"
         ) from None
     if samples.size == 0 or rate <= 0:
-        raise UserError(f"source {path}: holds no samples; choose another recording")
+        raise UserError(f"{setting} {path}: holds no samples; choose another recording")
     notes = []
     if samples.dtype == np.uint8:
         audio = (samples.astype(np.float64) - 128) / 128
@@ -55,7 +56,7 @@ def load_audio(path: Path, sample_rate: int) -> tuple[np.ndarray, list[str]]:
     else:
         audio = samples.astype(np.float64)
     if not np.isfinite(audio).all():
-        raise UserError(f"source {path}: holds NaN or Inf samples; export it again")
+        raise UserError(f"{setting} {path}: holds NaN or Inf samples; export it again")
     if audio.ndim == 2:
         if audio.shape[1] > 1:
             notes.append(f"mixed {audio.shape[1]} channels down to one")
@@ -64,7 +65,7 @@ def load_audio(path: Path, sample_rate: int) -> tuple[np.ndarray, list[str]]:
         audio = resample(audio, rate, sample_rate)
         notes.append(f"resampled from {rate} Hz to {sample_rate} Hz")
     if np.abs(audio).max() < 1e-4:
-        raise UserError(f"source {path}: all silence (below -80 dB); choose another recording")
+        raise UserError(f"{setting} {path}: all silence (below -80 dB); choose another recording")
     return audio.astype(np.float32), notes
 
 

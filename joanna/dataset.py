@@ -27,9 +27,9 @@ _KEYS = {
 }
 
 
-def source_path(settings: dict) -> Path:
+def source_path(settings: dict, key: str = "source") -> Path:
     """The source's path; a relative one counts from the project's folder."""
-    return ROOT / Path(settings["source"]).expanduser()
+    return ROOT / Path(settings[key]).expanduser()
 
 
 def recipe(settings: dict, stage: str) -> dict:
@@ -112,6 +112,11 @@ def scale(frames: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     deviation = np.where(deviation > 1e-6, deviation, 1.0)
     scaled = (frames - mean) / deviation
     return scaled.astype(np.float32), mean.astype(np.float32), deviation.astype(np.float32)
+
+
+def split(spectra: np.ndarray, settings: dict) -> dict[str, np.ndarray]:
+    """Spectra ``(M, F)`` -> phase in radians and compressed magnitude, ``(M, F)`` each."""
+    return {"phase": np.angle(spectra), "magnitude": np.abs(spectra) ** settings["magnitude-power"]}
 
 
 def even_parts(items: np.ndarray, size: int) -> list[np.ndarray]:

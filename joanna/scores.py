@@ -230,6 +230,19 @@ class Song:
             "hop-buzz": hop_buzz(signal, self._hop),
         }
 
+    def rank(self, found: dict[str, float]) -> float:
+        """One figure to order takes by, lower is better.
+
+        Timbre in units of the song's halves, plus the loop beyond the song's own in units of 4 s, plus
+        the copied share beyond the song's own or 0.3.
+        """
+        own = self.yardsticks
+        return (
+            found["timbre"] / max(own["timbre-halves"], 1e-9)
+            + max(0.0, found["loop"] - own["loop"]) / 4
+            + max(0.0, found["copied"] - max(0.3, own["copied-halves"]))
+        )
+
     def line(self, found: dict[str, float]) -> str:
         """A clip's scores, the song's beside them, in one line."""
         own = self.yardsticks

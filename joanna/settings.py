@@ -30,6 +30,7 @@ _RANGES = {
     "lstm-iteration": (int, 1, None),
     "batch-size": (int, 1, 65536),
     "learning-rate": (float, 1e-8, 1.0),
+    "generator-rate": (float, 1e-8, 1.0),
     "window-length": (int, 2, 65536),
     "window-batch": (int, 1, 65536),
     "own-share": (float, 0.0, 1.0),
@@ -37,11 +38,16 @@ _RANGES = {
     "random-seed": (int, 0, 2**31 - 1),
     "generate-seconds": (float, 0.1, 86400.0),
     "seed-section": (int, 0, None),
+    "variation": (float, 0.0, 1.0),
+    "takes": (int, 1, 100),
     "match-statistics": (bool, None, None),
 }
 _FILE_NAMES = ("coded-file", "lstm-file", "phase-encoder", "magnitude-encoder")
 _FILE_NAMES += ("phase-result", "magnitude-result")
-_METHODS = ("part", "whole", "both")
+_CHOICES = {
+    "method": ("part", "whole", "both"),
+    "phase-method": ("follow", "network", "griffin-lim", "all"),
+}
 
 
 class UserError(Exception):
@@ -123,8 +129,9 @@ def _checked(settings: dict) -> dict:
         if low is not None and not (low <= value and (high is None or value <= high)):
             span = f"{low} or more" if high is None else f"{low} to {high}"
             raise UserError(f"{key} is {value}; expected {span}")
-    if settings["method"] not in _METHODS:
-        raise UserError(f"method is {settings['method']!r}; expected {', '.join(_METHODS)}")
+    for key, choices in _CHOICES.items():
+        if settings[key] not in choices:
+            raise UserError(f"{key} is {settings[key]!r}; expected {', '.join(choices)}")
     lengths = settings["sequence-lengths"]
     if not isinstance(lengths, list) or not lengths:
         raise UserError(f"sequence-lengths is {lengths!r}; expected a list such as [24, 48]")
@@ -132,6 +139,12 @@ def _checked(settings: dict) -> dict:
         raise UserError(f"sequence-lengths is {lengths}; expected whole numbers from 1 to 65536")
     if not isinstance(settings["source"], str) or not settings["source"]:
         raise UserError(f"source is {settings['source']!r}; expected the path of a wav file")
+    if not isinstance(settings["seed-source"], str):
+        raise UserError(f"seed-source is {settings['seed-source']!r}; expected the path of a wav file")
+    if settings["takes"] > 1 and not settings["variation"]:
+        raise UserError(
+            f"takes is {settings['takes']} and variation 0: all would be the same; raise variation"
+        )
     settings["name"] = settings["name"] or re.sub(r"[^\w.-]", "-", Path(settings["source"]).stem)
     for key in ("name", *_FILE_NAMES):
         value = settings[key]

@@ -19,7 +19,7 @@ def test_part_generation_equals_the_plain_loop(network):
     rng = np.random.default_rng(0)
     for length in (1, 2, 8):
         seed = rng.normal(size=(length, 64)).astype("float32")
-        frames = generate.part(network, seed, 30)
+        frames = generate.part(network, seed, length, 30)
         song = np.concatenate([seed, frames])
         windows = np.stack([song[first : first + length] for first in range(30)])
         # Every frame is the plain loop's next step from the frames before it. Sums in another order
@@ -32,10 +32,44 @@ def test_part_generation_equals_the_plain_loop(network):
 
 def test_whole_generation_feeds_all_of_it_back(network):
     seed = np.random.default_rng(0).normal(size=(5, 64)).astype("float32")
-    once = network.predict(seed[None], verbose=0)
-    twice = network.predict(once, verbose=0)
-    frames = generate.whole(network, seed, 8)
-    np.testing.assert_allclose(frames, np.concatenate([once[0], twice[0]])[:8], atol=1e-6)
+    outputs = [network.predict(seed[None], verbose=0)]
+    for _ in range(7):
+        outputs.append(network.predict(outputs[-1], verbose=0))
+    frames = generate.whole(network, seed, 5, 8)
+    np.testing.assert_allclose(frames, [output[0, -1] for output in outputs], atol=1e-5)
+
+
+@pytest.mark.parametrize("method", [generate.part, generate.whole])
+def test_all_of_a_long_seed_counts_and_what_is_heard_matters(network, method):
+    rng = np.random.default_rng(0)
+    seed = rng.normal(size=(9, 64)).astype("float32")
+    frames = method(network, seed, 4, 6)
+    other = seed.copy()
+    other[0] = 0
+    assert not np.array_equal(method(network, other, 4, 6), frames)
+    np.testing.assert_allclose(frames[0], network.predict(seed[None], verbose=0)[0, -1], atol=1e-5)
+    heard = method(network, seed, 4, 6, hear=lambda frame: frame + 1)
+    np.testing.assert_array_equal(heard[0], frames[0])
+    assert not np.allclose(heard[1], frames[1])
+
+
+def test_variation_mixes_in_the_song_and_loops_are_broken(capsys):
+    rng = np.random.default_rng(0)
+    song = rng.normal(size=(50, 64)).astype("float32")
+    still = generate.hearing(song, 0.0, rng, 5, "clip")
+    frames = rng.normal(size=(20, 64)).astype("float32")
+    np.testing.assert_array_equal([still(frame) for frame in frames], frames)
+    assert capsys.readouterr().out == ""
+    varied = generate.hearing(song, 0.25, np.random.default_rng(1), 5, "clip")
+    for frame in frames:
+        other = 4 * (varied(frame) - frame)
+        assert np.abs(song - other).max(axis=1).min() < 1e-4
+    looping = generate.hearing(song, 0.0, rng, 5, "clip")
+    heard = [looping(frame) for frame in np.tile(frames[:3], (4, 1))]
+    # frames 3 to 7 are as those three before them were
+    np.testing.assert_array_equal(heard[:7], np.tile(frames[:3], (3, 1))[:7])
+    assert (song == heard[7]).all(axis=1).any()
+    assert "perturbed after 8 frames: it repeats what came 3 frames before" in capsys.readouterr().out
 
 
 def test_matching_brings_back_mean_and_deviation():

@@ -43,6 +43,7 @@ LSTM = {
     "window-length": "window-length=6",
     "window-batch": "window-batch=2",
     "own-share": "own-share=0",
+    "generator-rate": "generator-rate=0.01",
 }
 NAMES = {
     "name": "output/else/frames.h5",
@@ -53,7 +54,7 @@ NAMES = {
 }
 # shown by tests/test_pipeline.py, on the wavs
 GENERATE = {"method", "sequence-lengths", "generate-seconds", "seed-section", "match-statistics"}
-GENERATE |= {"phase-result", "magnitude-result"}
+GENERATE |= {"phase-result", "magnitude-result", "seed-source", "variation", "takes", "phase-method"}
 ELSEWHERE = {"source", "load-weights"}  # tests of their own here
 
 

@@ -89,9 +89,23 @@ def test_same_seed_same_bytes_and_generation_settings_matter(project, monkeypatc
         source = project / "sources" / "song.wav"
         generate.main(settings_module.load([*TINY, f"source={source}", *words]))
 
-    for change in ("seed-section=1", "match-statistics=False"):
+    seed = project / "sources" / "seed.wav"
+    wavfile.write(seed, 8000, np.round(tone(0.9, 8000, 300) * 32767).astype(np.int16))
+    changes = ["seed-section=1", "match-statistics=False", "variation=0", f"seed-source={seed}"]
+    changes += ["phase-method=network", "phase-method=griffin-lim"]
+    seen = [list(before.values())]
+    for change in changes:
         generate_with(change, "sequence-lengths=[4]")
-        assert all(path.read_bytes() != data for path, data in before.items())
+        seen.append([path.read_bytes() for path in before])
+        assert all(seen[-1][i] != old[i] for old in seen[:-1] for i in range(len(before))), change
+    generate_with("phase-method=all", "takes=2", "method=part", "sequence-lengths=[4]")
+    names = [
+        f"part-4-{way}-take-{take}" for way in ("follow", "network", "griffin-lim") for take in (1, 2)
+    ]
+    scores = yaml.safe_load((output / "scores.yaml").read_text())
+    assert list(scores)[1:] == names
+    clips = [wavfile.read(output / f"{name}.wav")[1] for name in names]
+    assert all(not np.array_equal(clips[i], clips[j]) for i in range(6) for j in range(i))
     generate_with("method=part", "generate-seconds=0.25")
     assert len(wavfile.read(output / "part-4.wav")[1]) == 1000
 
