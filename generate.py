@@ -42,7 +42,14 @@ def main(settings: dict) -> None:
     count = math.ceil((samples + 2 * settings["frame-length"]) / hop) + overlap
     seeds = _seeds(settings, songs, blocks)
     os.environ.setdefault("TF_NUM_INTRAOP_THREADS", CORES_EACH)
-    from joanna import backend, model, phase, scores, training  # TensorFlow takes seconds to import
+    from joanna import (
+        audio,
+        backend,
+        model,
+        phase,
+        scores,
+        training,
+    )  # TensorFlow takes seconds to import
 
     networks = {}
     for component in dataset.COMPONENTS:
@@ -91,6 +98,8 @@ def main(settings: dict) -> None:
         rebuilt[name] = unscale(spliced, name)
     path = output / "reconstruction.wav"
     signal = _join(rebuilt["magnitude"], rebuilt["phase"], settings)
+    # as heard: joining the frames has evened out part of the phases' errors
+    song_phases = np.angle(audio.stft(signal, settings["frame-length"], overlap))
     pictured = [source, _write(path, signal, source, rate, "autoencoder.py")]
     likeness = scores.mel_correlation(pictured[1], source, rate)
     print(f"  its log-mel spectrogram correlates {likeness:.3f} with the source's")
@@ -110,7 +119,7 @@ def main(settings: dict) -> None:
                 magnitude = unscale(magnitudes[job], "magnitude")
                 if way == "follow":
                     place = phase.follow(magnitudes[job], songs["magnitude"]["frames"])
-                    angles = rebuilt["phase"][place]
+                    angles = song_phases[place]
                 else:
                     angles = unscale(phases[job], "phase")
                 if way == "griffin-lim":

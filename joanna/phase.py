@@ -4,7 +4,7 @@ import numpy as np
 
 from joanna import audio
 
-_JUMP = 2.0  # what leaving the song's order costs, in mean squared deviations of a frame
+_JUMP = 6.0  # what leaving the song's order costs, in mean squared deviations of a frame
 
 
 def follow(magnitude: np.ndarray, song: np.ndarray) -> np.ndarray:
