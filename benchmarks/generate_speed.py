@@ -2,8 +2,9 @@
 
 ours: generate.py's own functions, both components side by side, as a wav needs both. loop: stock Keras
 layers, model.predict for each block, one component after the other. The weights are random: the speed
-does not depend on them. Timed in turns, each in a process of its own, since ours gives each component
-half of the cores: ours over generate-seconds, the loop over its first blocks.
+does not depend on them. (phase-method follow generates magnitudes only, half of this.) Timed in turns,
+each in a process of its own, since ours gives each component half of the cores: ours over
+generate-seconds, the loop over its first blocks.
 """
 
 import multiprocessing
@@ -20,20 +21,21 @@ from joanna.dataset import COMPONENTS
 LOOP_BLOCKS = 12
 
 
-def part_loop(network, seed, count):
+def part_loop(network, seed, length, count):
     """`generate.part`, with model.predict for each block."""
     frames = list(seed)
-    while len(frames) < len(seed) + count:
-        frames.append(network.predict(np.array(frames[-len(seed) :])[None], verbose=0)[0, -1])
-    return np.array(frames[len(seed) :])
+    while len(frames) < length + count:
+        frames.append(network.predict(np.array(frames[-length:])[None], verbose=0)[0, -1])
+    return np.array(frames[length:])
 
 
-def whole_loop(network, seed, count):
+def whole_loop(network, seed, length, count):
     """`generate.whole`, with model.predict for each block."""
-    windows = [seed[None]]
-    while len(seed) * (len(windows) - 1) < count:
-        windows.append(network.predict(windows[-1], verbose=0))
-    return np.concatenate(windows[1:], axis=1)[0, :count]
+    window, frames = seed[None], []
+    for _ in range(count):
+        window = network.predict(window, verbose=0)
+        frames.append(window[0, -1])
+    return np.array(frames)
 
 
 def set_up(chosen: dict, stock: bool) -> None:
@@ -50,13 +52,13 @@ def ours(method: str, length: int, count: int) -> None:
     """Generate `count` frames of both components as generate.py does."""
     run = {"part": generate.part, "whole": generate.whole}[method]
     with ThreadPoolExecutor() as pool:
-        list(pool.map(lambda network: run(network, song[:length], count), networks))
+        list(pool.map(lambda network: run(network, song[:length], length, count), networks))
 
 
 def loop(method: str, length: int, count: int) -> None:
     """Generate `count` frames of both components with model.predict."""
     for network in networks:
-        {"part": part_loop, "whole": whole_loop}[method](network, song[:length], count)
+        {"part": part_loop, "whole": whole_loop}[method](network, song[:length], length, count)
 
 
 def main() -> None:
@@ -72,11 +74,10 @@ def main() -> None:
     ):
         for length in chosen["sequence-lengths"]:
             for method in ("part", "whole"):
-                loop_count = LOOP_BLOCKS * (length if method == "whole" else 1)
                 what = method, length
                 runs = {
                     "ours": lambda what=what: fast.submit(ours, *what, count).result(),
-                    "loop": lambda what=what, c=loop_count: stock.submit(loop, *what, c).result(),
+                    "loop": lambda what=what: stock.submit(loop, *what, LOOP_BLOCKS).result(),
                 }
                 took = common.medians(runs, options.repeats)
                 figures.append(
@@ -84,7 +85,7 @@ def main() -> None:
                         "method": method,
                         "length": length,
                         "realtime_factor": count * hop_seconds / took["ours"],
-                        "predict_loop_factor": loop_count * hop_seconds / took["loop"],
+                        "predict_loop_factor": LOOP_BLOCKS * hop_seconds / took["loop"],
                     }
                 )
     rows = [["method", "length", "x real time", "predict loop", "ours/loop"]]

@@ -87,3 +87,15 @@ def test_frechet_distance_of_known_gaussians():
     # means 2 apart: 4; deviations 1 and 3: (3 - 1)^2 a number
     assert abs(scores.frechet(first, second + [2, 0, 0]) - 4) < 0.1
     assert abs(scores.frechet(first, 3 * second) - 12) < 0.3
+
+
+def test_takes_are_ranked_by_timbre_loops_and_copies():
+    melodies = melody(), melody(seed=1)
+    song = scores.Song(melodies[0], 16000, 0.064)
+    new, copy = song.score(melodies[1]), song.score(melodies[0])
+    noise = song.score(np.random.default_rng(0).normal(size=16000 * 12))
+    looping = song.score(np.tile(melodies[1][: 3 * 16000], 4))
+    assert song.rank(new) < song.rank(noise)
+    assert song.rank(new) < song.rank(looping)
+    # the same timbre to the letter, but none of it new
+    assert song.rank({**new, "copied": copy["copied"]}) > song.rank(new)
