@@ -184,15 +184,17 @@ def _seeds(settings, songs, blocks):
 def hearing(
     song: np.ndarray, variation: float, rng: np.random.Generator, limit: int, title: str
 ) -> Callable[[np.ndarray], np.ndarray]:
-    """What the network hears of each frame it has put out.
+    """What the network hears of each frame it has put out: a frame of the song that is like it.
 
-    A share of a frame from anywhere in the song sounds along, so that the network may go on from there.
-    When the last `limit` frames repeat earlier ones, only that other frame is heard, and it is said.
+    The likelier the nearer, with probability proportional to exp(-distance / variation), drawn by the
+    Gumbel-max trick (Maddison, Tarlow and Minka 2014, arXiv:1411.0030). Errors so do not add up, and the
+    clip may go on from any place that is like the one it has come to. Without variation it hears its own
+    frames. When the last `limit` frames repeat earlier ones, it hears one from anywhere and that is said.
 
     Args:
-        song: frames ``(M, F)``, scaled.
-        variation: the other frame's share.
-        rng: chooses the other frames.
+        song: frames ``(M, F)``, scaled; two-sided, so half of the bins are looked at.
+        variation: how unlike the frame heard may be, in mean squared deviations.
+        rng: draws.
         limit: frames a loop may last.
         title: the clip's name in the message.
 
@@ -200,22 +202,28 @@ def hearing(
         A function of a generated frame ``(F,)``, to be called with each in turn -> ``(F,)`` float32.
     """
     past, runs = [], np.zeros(0, int)
+    half = song[:, : song.shape[1] // 2 + 1]
+    squares = np.square(half).sum(axis=1)
 
     def hear(frame):
         nonlocal runs
-        other = song[rng.integers(len(song))]
         unit = frame - frame.mean()
         unit = unit / max(np.linalg.norm(unit), 1e-9)
         # runs[k]: for how many frames the clip has been as it was k + 1 frames before
         alike = np.array(past[::-1]) @ unit > _ALIKE if past else np.zeros(0, bool)
         runs = np.where(alike, np.append(runs, 0)[: len(alike)] + 1, 0)
         past.append(unit)
+        del past[: -20 * limit]
         if runs.max(initial=0) >= limit:
             seconds = f"{len(past)} frames: it repeats what came {runs.argmax() + 1} frames before"
             print(f"{title}: perturbed after {seconds}", flush=True)
             runs = np.zeros(len(runs), int)
-            return other
-        return (frame + variation * other).astype(np.float32)
+            return song[rng.integers(len(song))]
+        if not variation:
+            return frame
+        # less the frame's own square, the same for all
+        distance = (squares - 2 * half @ frame[: half.shape[1]]) / half.shape[1]
+        return song[np.argmin(distance - variation * rng.gumbel(size=len(song)))]
 
     return hear
 

@@ -53,17 +53,23 @@ def test_all_of_a_long_seed_counts_and_what_is_heard_matters(network, method):
     assert not np.allclose(heard[1], frames[1])
 
 
-def test_variation_mixes_in_the_song_and_loops_are_broken(capsys):
+def test_variation_is_how_unlike_a_frame_of_the_song_may_be_and_loops_are_broken(capsys):
     rng = np.random.default_rng(0)
     song = rng.normal(size=(50, 64)).astype("float32")
     still = generate.hearing(song, 0.0, rng, 5, "clip")
     frames = rng.normal(size=(20, 64)).astype("float32")
     np.testing.assert_array_equal([still(frame) for frame in frames], frames)
     assert capsys.readouterr().out == ""
-    varied = generate.hearing(song, 0.25, np.random.default_rng(1), 5, "clip")
-    for frame in frames:
-        other = 4 * (varied(frame) - frame)
-        assert np.abs(song - other).max(axis=1).min() < 1e-4
+    near = generate.hearing(song, 1e-6, rng, 5, "clip")
+    for index in (3, 40, 17):
+        np.testing.assert_array_equal(near(song[index] + 0.1), song[index])
+    # two frames of the song as far from what is heard as each other, the rest further
+    pair = np.stack([song[0], song[0], song[0] + 2])
+    draw = generate.hearing(pair + np.arange(3)[:, None] * 1e-3, 0.5, rng, 10**6, "clip")
+    found = [round(1e3 * float((draw(song[0]) - song[0]).mean())) for _ in range(2000)]
+    # exp(-distance / variation): 1, 1 and exp(-4 / 0.5)
+    assert 850 < found.count(0) < 1150
+    assert found.count(0) + found.count(1) > 1990
     looping = generate.hearing(song, 0.0, rng, 5, "clip")
     heard = [looping(frame) for frame in np.tile(frames[:3], (4, 1))]
     # frames 3 to 7 are as those three before them were
