@@ -6,54 +6,77 @@ output/NAME/coded-file.h5.
 
 from joanna import dataset
 from joanna import settings as settings_module
+from joanna.checkpoint import Checkpoint
+from joanna.errors import UserError
 
 
 def main(settings: dict) -> None:
     """Run the stage with a checked settings dict."""
-    output = settings_module.output_folder(settings)
+    output, weights = settings_module.output_folder(settings), settings_module.weights_folder(settings)
     with dataset.open_h5(output / "frames.h5", settings, "preprocess") as file:
         frames = {name: file[f"{name}/frames"][:] for name in dataset.COMPONENTS}
         made_from = file.attrs["identity"]
+    checkpoints = {
+        component: Checkpoint(
+            weights / (settings[f"{component}-encoder"] + ".weights.h5"),
+            settings,
+            "autoencoder",
+            made_from,
+        )
+        for component in dataset.COMPONENTS
+    }
+    coded = output / (settings["coded-file"] + ".h5")
+    epochs = settings["ae-epoch"] * settings["ae-iteration"]
+    if settings["load-weights"] and _finished(coded, checkpoints, epochs, settings):
+        print(f"nothing has changed: {coded} and the autoencoders' weights are as the settings say")
+        return
     from joanna import fast, model, training  # TensorFlow takes seconds to import
 
     latents = {}
-    for component in dataset.COMPONENTS:
-        path = settings_module.weights_folder(settings) / (
-            settings[f"{component}-encoder"] + ".weights.h5"
-        )
+    for component, checkpoint in checkpoints.items():
         with fast.strategy().scope():
             networks = model.build(settings)
         autoencoder, data = networks["autoencoder"], frames[component]
-        state = training.resume(autoencoder, path, settings, "autoencoder", made_from)
+        # the one that is trained is compiled and would be saved with its optimizer
+        checkpoint.resume(model.chain(data.shape[1:], autoencoder.layers, "saved"))
 
         def batches(epoch, data=data, component=component):
             rng = training.epoch_rng(settings["random-seed"], "autoencoder", component, epoch)
             parts = dataset.even_parts(rng.permutation(len(data)), settings["batch-size"])
             return [(data[part], data[part]) for part in parts]
 
-        def save(done, autoencoder=autoencoder, path=path):
-            progress = {"done": done, "made_from": made_from}
-            training.save_weights(autoencoder, path, settings, "autoencoder", **progress)
-
         training.train(
             autoencoder,
             batches,
+            checkpoint,
+            "autoencoder",
             f"{component} autoencoder",
             settings["ae-epoch"],
             settings["ae-iteration"],
-            int(state.get("done", 0)),
             settings["learning-rate"],
-            save,
         )
+        checkpoint.done()
         predicted = autoencoder.predict(data, batch_size=256, verbose=0)
         print(f"{component} autoencoder: error {training.normalised_error(data, predicted):.3f}")
         latents[component] = networks["encoder"].predict(data, batch_size=256, verbose=0)
         print(f"{component} latents: deviation {latents[component].std():.2f}")
-    path = output / (settings["coded-file"] + ".h5")
     identity = dataset.identity(*latents.values())
-    dataset.save_h5(path, latents, settings, "autoencoder", identity=identity)
+    seals = [checkpoint.seal() for checkpoint in checkpoints.values()]
+    dataset.save_h5(coded, latents, settings, "autoencoder", identity=identity, weights=seals)
     settings_module.save(settings)
-    print(f"wrote {path}; next: python lstm.py")
+    print(f"wrote {coded}; next: python lstm.py")
+
+
+def _finished(coded, checkpoints, epochs, settings):
+    """Whether the weights are trained for as many epochs and the coded file was made with them."""
+    if not all(checkpoint.finished({"autoencoder": epochs}) for checkpoint in checkpoints.values()):
+        return False
+    try:
+        with dataset.open_h5(coded, settings, "autoencoder") as file:
+            made_with = list(file.attrs.get("weights", []))
+    except UserError:
+        return False
+    return made_with == [checkpoint.seal() for checkpoint in checkpoints.values()]
 
 
 if __name__ == "__main__":

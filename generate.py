@@ -7,15 +7,16 @@ the clips in order), scores.yaml and {phase,magnitude}-result.h5.
 
 import math
 import os
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import yaml
 
-from joanna import dataset
+from joanna import dataset, store
 from joanna import settings as settings_module
-from joanna.settings import UserError
+from joanna.errors import UserError
 
 # Two clips are generated side by side, each on its share of the cores: a matrix product of a few rows
 # gains little from more.
@@ -45,6 +46,7 @@ def main(settings: dict) -> None:
     from joanna import (
         audio,
         backend,
+        checkpoint,
         model,
         phase,
         scores,
@@ -55,8 +57,8 @@ def main(settings: dict) -> None:
     for component in dataset.COMPONENTS:
         networks[component] = model.build(settings)
         path = weights / f"{component}-{settings['lstm-file']}.weights.h5"
-        state = training.load_weights(networks[component]["network"], path, settings, "lstm")
-        if not state.get("new"):
+        state = checkpoint.load_weights(networks[component]["network"], path, settings, "lstm")
+        if not state["progress"].get("new", {}).get("epochs"):
             raise UserError(f"{path} holds no trained generator yet; run: python lstm.py")
         if state["made_from"] != made_from:
             raise UserError(
@@ -69,6 +71,8 @@ def main(settings: dict) -> None:
         (m, length, take) for m in wanted for length in settings["sequence-lengths"] for take in takes
     ]
 
+    stopped = threading.Event()
+
     def generated(component):
         song, network = songs[component]["frames"], networks[component]["network"]
 
@@ -77,9 +81,13 @@ def main(settings: dict) -> None:
             title = f"{component}: {method}, sequences of {length}"
             print(title + (f", take {take + 1}" if settings["takes"] > 1 else ""), flush=True)
             rng = training.epoch_rng(settings["random-seed"], "generate", component, *job)
-            hear = hearing(
-                song, settings["variation"], rng, math.ceil(_LOOP_SECONDS * rate / hop), title
-            )
+            own = hearing(song, settings["variation"], rng, math.ceil(_LOOP_SECONDS * rate / hop), title)
+
+            def hear(frame):
+                if stopped.is_set():
+                    raise InterruptedError
+                return own(frame)
+
             seed = seeds[component] if settings["seed-source"] else seeds[component][:length]
             result = methods[method](network, seed, length, count, hear)
             if not np.isfinite(result).all():
@@ -87,7 +95,13 @@ def main(settings: dict) -> None:
             return match(result) if settings["match-statistics"] else result
 
         with ThreadPoolExecutor(2) as pool:
-            return dict(zip(jobs, pool.map(frames, jobs), strict=True))
+            waiting = [pool.submit(frames, job) for job in jobs]
+            try:
+                return dict(zip(jobs, (clip.result() for clip in waiting), strict=True))
+            except BaseException:
+                stopped.set()
+                pool.shutdown(cancel_futures=True)
+                raise
 
     def unscale(frames, component):
         return frames * songs[component]["deviation"] + songs[component]["mean"]
@@ -139,12 +153,14 @@ def main(settings: dict) -> None:
         dataset.save_h5(path, arrays, settings, "lstm")
         print(f"wrote {path}")
     path = output / "scores.yaml"
-    path.write_text(yaml.safe_dump({"source": song.yardsticks, **found}, sort_keys=False))
+    text = yaml.safe_dump({"source": song.yardsticks, **found}, sort_keys=False)
+    store.write(path, lambda path: path.write_text(text), sealed=False)
     print(f"wrote {path}")
     path = output / "spectrograms.png"
     longest = max(len(signal) for signal in pictured[2:])
     image = scores.picture([signal[:longest] for signal in pictured], rate)
-    backend.tensorflow.io.write_file(str(path), backend.tensorflow.io.encode_png(image))
+    png = backend.tensorflow.io.encode_png(image).numpy()
+    store.write(path, lambda path: path.write_bytes(png), sealed=False)
     print(f"wrote {path}")
     settings_module.save(settings)
 
@@ -187,9 +203,9 @@ def hearing(
     """What the network hears of each frame it has put out: a frame of the song that is like it.
 
     The likelier the nearer, with probability proportional to exp(-distance / variation), drawn by the
-    Gumbel-max trick (Maddison, Tarlow and Minka 2014, arXiv:1411.0030). Errors so do not add up, and the
+    Gumbel-max trick (Maddison, Tarlow and Minka 2014, arXiv:1411.0030). Errors do not add up, and the
     clip may go on from any place that is like the one it has come to. Without variation it hears its own
-    frames. When the last `limit` frames repeat earlier ones, it hears one from anywhere and that is said.
+    frames. When the last `limit` frames repeat earlier ones, it hears one from anywhere, as is said.
 
     Args:
         song: frames ``(M, F)``, scaled; two-sided, so half of the bins are looked at.
@@ -299,7 +315,7 @@ def _write(path, signal, source, rate, blame):
         print(f"warning: {path} is silent; train longer and run: python {blame}")
     elif loudness > 0:
         signal = signal * min(wanted / loudness, 0.99 / np.abs(signal).max())
-    audio.save_audio(path, signal, rate)
+    store.write(path, lambda path: audio.save_audio(path, signal, rate), sealed=False)
     print(f"wrote {path}")
     return signal
 

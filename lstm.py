@@ -4,11 +4,14 @@ Reads output/NAME/{frames,coded-file}.h5 and the autoencoders' weights; writes
 weights/NAME/{phase,magnitude}-lstm-file.weights.h5.
 """
 
+import math
+
 import numpy as np
 
 from joanna import dataset
 from joanna import settings as settings_module
-from joanna.settings import UserError
+from joanna.checkpoint import Checkpoint, load_weights
+from joanna.errors import UserError
 
 _OWN_EPOCHS = 8  # epochs for which the generator's own predictions are kept
 
@@ -28,42 +31,47 @@ def main(settings: dict) -> None:
             f"window-length is {length}; the song has {len(latents['phase'])} frames, so expected "
             f"at most {len(latents['phase']) - 1}"
         )
+    iterations = settings["lstm-epoch"], settings["lstm-iteration"]
+    epochs = math.prod(iterations)
+    checkpoints = {
+        component: Checkpoint(
+            weights / f"{component}-{settings['lstm-file']}.weights.h5", settings, "lstm", made_from
+        )
+        for component in dataset.COMPONENTS
+    }
+    if settings["load-weights"] and all(
+        checkpoint.finished({"spliced": epochs, "new": epochs}) for checkpoint in checkpoints.values()
+    ):
+        print(f"nothing has changed: {weights}/*-{settings['lstm-file']} are as the settings say")
+        return
     from joanna import fast, model, training  # TensorFlow takes seconds to import
 
-    for component in dataset.COMPONENTS:
+    for component, checkpoint in checkpoints.items():
         with fast.strategy().scope():
             networks = model.build(settings)
-        path = weights / f"{component}-{settings['lstm-file']}.weights.h5"
-        state = training.resume(networks["network"], path, settings, "lstm", made_from)
-        if not state:
-            ae_path = weights / (settings[f"{component}-encoder"] + ".weights.h5")
-            training.load_weights(networks["autoencoder"], ae_path, settings, "autoencoder")
+        if not checkpoint.resume(networks["network"]):
+            path = weights / (settings[f"{component}-encoder"] + ".weights.h5")
+            load_weights(networks["autoencoder"], path, settings, "autoencoder")
             model.let_through(networks, latents[component])
-        progress = {"spliced": int(state.get("spliced", 0)), "new": int(state.get("new", 0))}
-        if progress["spliced"] < settings["lstm-iteration"]:
-            progress["new"] = 0  # the generator's target is about to change
+        if checkpoint.of("spliced")["epochs"] < epochs:
+            # the generator's target is about to change
+            checkpoint.progress.pop("new", None)
+            checkpoint.held.clear()
         code, song = latents[component], frames[component]
 
-        def fit(name, label, rate, *data, progress=progress, networks=networks, path=path):
-            def save(done):
-                progress[label] = done
-                training.save_weights(
-                    networks["network"], path, settings, "lstm", made_from=made_from, **progress
-                )
-
+        def fit(network, name, rate, *data, checkpoint=checkpoint, component=component):
             training.train(
-                networks[name],
-                _windows(settings, f"{path.stem}/{label}", *data),
-                f"{path.name.removesuffix('.weights.h5')} {label} LSTM layers",
-                settings["lstm-epoch"],
-                settings["lstm-iteration"],
-                progress[label],
+                network,
+                _windows(settings, f"{component} {name}", checkpoint.held, *data),
+                checkpoint,
+                name,
+                f"{component} {name} LSTM layers",
+                *iterations,
                 settings[rate],
-                save,
             )
 
         # The encoder stays as it is: its latents are the coded file. The decoder goes on learning.
-        fit("spliced-tail", "spliced", "learning-rate", code, song)
+        fit(networks["spliced-tail"], "spliced", "learning-rate", code, song)
         error = training.normalised_error(song, _overlapping(networks["spliced-tail"], code, length))
         print(f"{component} spliced autoencoder: error {error:.3f}")
         for layer in networks["spliced-lstm"].layers:
@@ -77,25 +85,27 @@ def main(settings: dict) -> None:
             heard = networks["encoder"].predict(frames, batch_size=256, verbose=0)
             return np.concatenate([code[:1], heard[:-1]])
 
-        fit("generator", "new", "generator-rate", code[:-1], target[1:], own)
+        fit(networks["generator"], "new", "generator-rate", code[:-1], target[1:], own)
+        checkpoint.done()
         error = training.normalised_error(
             target[1:], _overlapping(networks["generator"], code[:-1], length)
         )
         print(f"{component} generator: error {error:.3f}")
-        print(f"wrote {path}")
+        print(f"wrote {checkpoint.path}")
     settings_module.save(settings)
     print("next: python generate.py")
 
 
-def _windows(settings, place, inputs, targets, own=None):
+def _windows(settings, place, held, inputs, targets, own=None):
     """Epoch -> batches of windows that start anywhere; each frame is seen once on average.
 
     With `own`, which gives inputs of the network's own making, a share of the windows that rises to
-    own-share is taken from them (scheduled sampling: Bengio et al. 2015, arXiv:1506.03099).
+    own-share is taken from them (scheduled sampling: Bengio et al. 2015, arXiv:1506.03099). They are
+    kept in `held` for some epochs.
     """
     from joanna import training
 
-    length, size, held = settings["window-length"], settings["window-batch"], []
+    length, size = settings["window-length"], settings["window-batch"]
     total, epochs = -(-len(inputs) // length), settings["lstm-epoch"] * settings["lstm-iteration"]
 
     def batches(epoch):
@@ -104,11 +114,10 @@ def _windows(settings, place, inputs, targets, own=None):
         windows = dataset.cut(inputs, starts, length)
         share = settings["own-share"] * min(1, 2 * (epoch + 1) / epochs) if own else 0
         if share:
-            # also when training goes on, which it does at an iteration's start
-            if not held or epoch % _OWN_EPOCHS == 0 or epoch % settings["lstm-epoch"] == 0:
-                held[:] = [own()]
+            if held.get("since") != epoch // _OWN_EPOCHS:
+                held.update(since=np.array(epoch // _OWN_EPOCHS), own=own())
             chosen = rng.random(total) < share
-            windows[chosen] = dataset.cut(held[0], starts[chosen], length)
+            windows[chosen] = dataset.cut(held["own"], starts[chosen], length)
         wanted = dataset.cut(targets, starts, length)
         return [(windows[part], wanted[part]) for part in dataset.even_parts(np.arange(total), size)]
 

@@ -3,15 +3,21 @@
 Reads the source; writes output/NAME/frames.h5.
 """
 
+import contextlib
+
 import numpy as np
 
 from joanna import dataset
 from joanna import settings as settings_module
-from joanna.settings import UserError
+from joanna.errors import UserError
 
 
 def main(settings: dict) -> None:
     """Run the stage with a checked settings dict."""
+    path = settings_module.output_folder(settings) / "frames.h5"
+    with contextlib.suppress(UserError), dataset.open_h5(path, settings, "preprocess"):
+        print(f"nothing has changed: {path} is as the settings say; next: python autoencoder.py")
+        return
     from joanna import audio  # scipy.signal takes a second to import
 
     length, overlap = settings["frame-length"], settings["overlap"]
@@ -43,7 +49,6 @@ def main(settings: dict) -> None:
     for component, values in dataset.split(spectra, settings).items():
         for key, array in zip(("frames", "mean", "deviation"), dataset.scale(values), strict=True):
             arrays[f"{component}/{key}"] = array
-    path = settings_module.output_folder(settings) / "frames.h5"
     identity = dataset.identity(arrays["phase/frames"], arrays["magnitude/frames"])
     dataset.save_h5(path, arrays, settings, "preprocess", identity=identity, blocks=blocks)
     settings_module.save(settings)

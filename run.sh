@@ -51,12 +51,27 @@ for argument in "$@"; do
     case "$argument" in -h | --help) exec .venv/bin/python generate.py --help ;; esac
 done
 
-.venv/bin/python -m joanna.cost "$@"
+# Run a command; Ctrl-C reaches it by itself, a signal to this script is passed on. Its end is waited for.
+child=""
+trap ':' INT
+trap '[ -z "$child" ] || kill -TERM "$child"' TERM
+run() {
+    local code
+    "$@" &
+    child=$!
+    while code=0; wait "$child" || code=$?; kill -0 "$child" 2>/dev/null; do :; done
+    child=""
+    return "$code"
+}
+
+JOANNA_COMMAND="./run.sh$([ $# = 0 ] || printf ' %q' "$@")" # what a stopped stage says goes on
+export JOANNA_COMMAND
+run .venv/bin/python -m joanna.cost "$@" || exit $?
 times=""
 for stage in preprocess autoencoder lstm generate; do
     printf '\n== %s\n' "$stage"
     began=$SECONDS
-    .venv/bin/python "$stage.py" "$@" || exit $?
+    run .venv/bin/python "$stage.py" "$@" || exit $?
     times+=" $stage $((SECONDS - began)) s,"
 done
 printf '\n== done:%s in all %d s\n' "$times" "$SECONDS"

@@ -8,7 +8,7 @@ from scipy.io import wavfile
 from scipy.signal import ShortTimeFFT, resample_poly
 from scipy.signal.windows import hann
 
-from joanna.settings import UserError
+from joanna.errors import UserError
 
 
 def load_audio(path: Path, sample_rate: int, setting: str = "source") -> tuple[np.ndarray, list[str]]:

@@ -83,4 +83,4 @@ def main(settings: dict) -> None:
 if __name__ == "__main__":
     stage = where if "--where" in sys.argv else main
     sys.argv = [word for word in sys.argv if word != "--where"]
-    settings_module.run_stage(stage, __doc__)
+    settings_module.run_stage(stage, __doc__, writes=False)

@@ -2,13 +2,14 @@
 
 import hashlib
 import json
-import os
 from pathlib import Path
 
 import h5py
 import numpy as np
 
-from joanna.settings import ROOT, UserError
+from joanna import store
+from joanna.errors import UserError
+from joanna.settings import ROOT
 
 COMPONENTS = ("phase", "magnitude")
 
@@ -25,6 +26,11 @@ _KEYS = {
     "autoencoder": ["layer-count", "dim-decrease"],
     "lstm": ["lstm-layers"],
 }
+# Those that change what is learned, but not how it can be used.
+_TRAINING_KEYS = {
+    "autoencoder": ["dropout", "batch-size", "learning-rate", "random-seed"],
+    "lstm": ["window-length", "window-batch", "generator-rate", "own-share"],
+}
 
 
 def source_path(settings: dict, key: str = "source") -> Path:
@@ -32,11 +38,16 @@ def source_path(settings: dict, key: str = "source") -> Path:
     return ROOT / Path(settings[key]).expanduser()
 
 
-def recipe(settings: dict, stage: str) -> dict:
-    """What a file written by `stage` was made with: the settings and the source's fingerprint."""
+def recipe(settings: dict, stage: str, training: bool = False) -> dict:
+    """What a file written by `stage` was made with: the settings and the source's fingerprint.
+
+    Args:
+        training: with the settings that only the training depends on.
+    """
     keys = []
     for name, own in _KEYS.items():
         keys += own
+        keys += _TRAINING_KEYS.get(name, []) if training else []
         if name == stage:
             break
     made_with = {key: settings[key] for key in keys}
@@ -47,13 +58,13 @@ def recipe(settings: dict, stage: str) -> dict:
     return made_with
 
 
-def misfit(attributes, settings: dict, stage: str) -> str | None:
+def misfit(attributes, settings: dict, stage: str, training: bool = False) -> str | None:
     """Why a stored recipe does not fit the settings, as words, or None if it does."""
     try:
-        stored = json.loads(attributes["recipe"])
+        stored = dict(json.loads(attributes["recipe"]))
     except (KeyError, ValueError, TypeError):
         return "holds no recipe of its settings"
-    for key, wanted in recipe(settings, stage).items():
+    for key, wanted in recipe(settings, stage, training).items():
         if stored.get(key) != wanted:
             if key == "source":
                 return f"was made from another recording than {settings['source']}"
@@ -62,29 +73,33 @@ def misfit(attributes, settings: dict, stage: str) -> str | None:
 
 
 def save_h5(path: Path, arrays: dict, settings: dict, stage: str, **attributes) -> None:
-    """Write arrays and the stage's recipe to an HDF5 file, whole or not at all."""
-    beside = path.with_name("." + path.name)
-    with h5py.File(beside, "w") as file:
-        for name, array in arrays.items():
-            file.create_dataset(name, data=array)
-        file.attrs["recipe"] = json.dumps(recipe(settings, stage))
-        file.attrs.update(attributes)
-    os.replace(beside, path)
+    """Write arrays and the stage's recipe to an HDF5 file, whole or not at all.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+
+    def fill(path):
+        with h5py.File(path, "w") as file:
+            for name, array in arrays.items():
+                file.create_dataset(name, data=array)
+            file.attrs["recipe"] = json.dumps(recipe(settings, stage))
+            file.attrs.update(attributes)
+
+    store.write(path, fill, sum(array.nbytes for array in arrays.values()) + store.HDF5_OVERHEAD)
 
 
 def open_h5(path: Path, settings: dict, stage: str) -> h5py.File:
     """Open a file that `stage` wrote.
 
     Raises:
-        UserError: the file is missing, unreadable, or made with other settings.
+        UserError: the file is missing, damaged, or made with other settings.
     """
     again = f"run: python {stage}.py"
-    if not path.is_file():
-        raise UserError(f"{path} is missing; {again}")
     try:
-        file = h5py.File(path, "r")
-    except OSError:
-        raise UserError(f"{path} is not a readable HDF5 file; {again}") from None
+        file = store.open_h5(path)
+    except store.DamagedError as error:
+        raise UserError(f"{error}; {again}") from None
     reason = misfit(file.attrs, settings, stage)
     if reason:
         file.close()

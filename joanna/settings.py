@@ -1,7 +1,11 @@
 """Settings: defaults, preset, command line; checks; the run's folders; how a stage ends."""
 
+import contextlib
 import difflib
+import os
 import re
+import shlex
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +13,8 @@ from pathlib import Path
 import yaml
 
 import config
+from joanna import store
+from joanna.errors import Stopped, UserError
 
 ROOT = Path(config.__file__).resolve().parent
 
@@ -48,10 +54,6 @@ _CHOICES = {
     "method": ("part", "whole", "both"),
     "phase-method": ("follow", "network", "griffin-lim", "all"),
 }
-
-
-class UserError(Exception):
-    """A mistake the user can mend; its text is all that is shown, and the exit code is 2."""
 
 
 def help_text(about: str) -> str:
@@ -209,23 +211,70 @@ def _folder(path: Path) -> Path:
 def save(settings: dict) -> None:
     """Write the effective settings to output/NAME/settings.yaml."""
     text = yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
-    (output_folder(settings) / "settings.yaml").write_text(text)
+    path = output_folder(settings) / "settings.yaml"
+    store.write(path, lambda path: path.write_text(text, encoding="utf-8"), sealed=False)
 
 
-def run_stage(main: Callable[[dict], None], about: str) -> None:
-    """Run a stage script: --help, settings, main(settings), exit code 2 on a user's mistake."""
+def run_stage(main: Callable[[dict], None], about: str, writes: bool = True) -> None:
+    """Run a stage script: --help, settings, main(settings), exit code 2 on a user's mistake.
+
+    Args:
+        main: the stage.
+        about: what --help says of it.
+        writes: whether it writes to the run's folders, which one process at a time may.
+    """
     arguments = sys.argv[1:]
     if "-h" in arguments or "--help" in arguments:
         print(help_text(about))
         return
+
+    def stop(number, frame):
+        raise Stopped(number)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+    settings = {}
     try:
-        main(load(arguments))
+        settings.update(load(arguments))
+        with locked(settings) if writes else contextlib.nullcontext():
+            main(settings)
     except UserError as error:
         sys.exit(_complain(str(error), 2))
     except OSError as error:
         sys.exit(_complain(f"{error.filename or 'a file'}: {error.strerror or error}", 2))
-    except KeyboardInterrupt:
-        sys.exit(_complain("stopped; finished iterations are saved", 130))
+    except MemoryError as error:
+        sys.exit(_complain(f"too little memory ({error}); lower section-count or the widths", 2))
+    except Stopped as stopped:
+        again = os.environ.get("JOANNA_COMMAND") or shlex.join(["python", *sys.argv])
+        if settings and not settings["load-weights"]:
+            again += " load-weights=True"
+        sys.exit(_complain(f"stopped; to go on: {again}", 128 + stopped.args[0]))
+
+
+@contextlib.contextmanager
+def locked(settings: dict):
+    """Hold the run's folders alone while in it; the system lets go of a dead process's hold.
+
+    Raises:
+        UserError: another process holds them.
+    """
+    path = output_folder(settings) / ".lock"
+    with path.open("a+") as file:
+        try:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except ImportError:  # not on Windows
+            pass
+        except BlockingIOError:
+            file.seek(0)
+            raise UserError(
+                f"process {file.read().strip() or '?'} is working on '{settings['name']}'; wait for "
+                "it, stop it, or choose another name"
+            ) from None
+        file.truncate(0)
+        print(os.getpid(), file=file, flush=True)
+        yield
 
 
 def _complain(text: str, code: int) -> int:

@@ -1,82 +1,154 @@
-"""The only training loop, the normalised error, and weight files."""
+"""The only training loop, and the normalised error."""
 
-import json
-import os
+import signal
 import time
 from collections.abc import Callable
-from pathlib import Path
 
-import h5py
 import numpy as np
 
 from joanna import fast
 from joanna.backend import keras
 from joanna.backend import tensorflow as tf
-from joanna.dataset import misfit, recipe
-from joanna.settings import UserError
+from joanna.checkpoint import Checkpoint
+from joanna.errors import Stopped, UserError
 
 _SECONDS_BETWEEN_LINES = 10
+_SECONDS_BETWEEN_SAVES = 45
 # Largest norm of a step's gradient (Pascanu, Mikolov and Bengio 2013, arXiv:1211.5063). The first steps'
 # would else keep Adam's later ones small: the spliced layers' error is 0.009 with it, 0.086 without.
 _CLIP = 0.02
+_EXPLODED = 100.0  # times the scaled song's variance
+_HALVINGS = 3
 
 
 def train(
     model: keras.Model,
     batches: Callable[[int], list],
+    checkpoint: Checkpoint,
+    name: str,
     label: str,
     epochs: int,
     iterations: int,
-    done: int,
     learning_rate: float,
-    save: Callable[[int], None],
 ) -> None:
     """Train `model` with Adam and a cosine schedule over all iterations x epochs.
+
+    It goes on where the checkpoint is, and all that is random follows from the seed and the place, so a
+    training that was stopped ends as one that was not, bit for bit. Ctrl-C and SIGTERM end it after the
+    step, saved. A loss that explodes sends it back to what was saved last, at half the rate.
 
     Args:
         model: maps the batches' inputs to their targets; its trainable weights change.
         batches: epoch number -> list of (inputs, targets), the same number each epoch.
+        checkpoint: holds a network that shares the model's weights.
+        name: which of the checkpoint's trainings this is.
         label: what the progress lines call it.
         epochs: epochs an iteration.
-        iterations: iterations in all.
-        done: iterations already trained; training goes on after them.
+        iterations: iterations in all; saved after each, and every 45 s.
         learning_rate: the schedule's highest.
-        save: called with the number of finished iterations after each.
 
     Raises:
-        UserError: the loss is no longer a finite number.
+        UserError: the loss explodes at an eighth of the rate, too.
+        Stopped: by Ctrl-C or SIGTERM.
     """
-    total = epochs * iterations
-    if done >= iterations:
-        print(f"{label}: all {iterations} iterations are trained already")
+    total, place = epochs * iterations, checkpoint.of(name)
+    if place["epochs"] >= total:
+        print(f"{label}: all {total:,} epochs are trained already", flush=True)
         return
-    start = done * epochs
+    if place["epochs"] or place["steps"]:
+        print(f"{label}: going on at epoch {place['epochs'] + 1:,} of {total:,}", flush=True)
+    with _Stop() as stop:
+        while True:
+            rate = learning_rate * 0.5 ** place["halvings"]
+            try:
+                _run(model, batches, checkpoint, name, label, epochs, total, rate, stop)
+                return
+            except FloatingPointError:
+                failed, halvings = place["epochs"] + 1, place["halvings"] + 1
+            if halvings > _HALVINGS:
+                raise UserError(
+                    f"{label}: the loss exploded at epoch {failed:,}, at a learning rate of {rate:g} "
+                    f"after {_HALVINGS} halvings; lower learning-rate or generator-rate"
+                )
+            checkpoint.load()
+            place = checkpoint.of(name)
+            place["halvings"] = halvings
+            print(
+                f"{label}: the loss exploded at epoch {failed:,}; back to epoch "
+                f"{place['epochs'] + 1:,}, saved last, at half the learning rate: {rate / 2:g}",
+                flush=True,
+            )
+
+
+def _run(model, batches, checkpoint, name, label, epochs, total, rate, stop):
+    """Train from the checkpoint's place to the end; FloatingPointError if the loss explodes."""
+    place = checkpoint.of(name)
+    start, done = place["epochs"], place["steps"]
     first = batches(start)
     steps = len(first)
-    compile_for(model, total * steps, learning_rate)
+    compile_for(model, total * steps, rate)
     if model.distribute_strategy.num_replicas_in_sync > 1:
         model.test_on_batch(*first[0])  # Keras cannot build the loss from shares of a batch
-    model.optimizer.iterations.assign(start * steps)
-    started = shown = time.monotonic()
+    variables = model.optimizer.variables
+    for variable, value in zip(variables, checkpoint.moments.pop(name, []), strict=False):
+        variable.assign(value)
+    model.optimizer.iterations.assign(start * steps + done)
+    dropouts = [layer for layer in model.layers if getattr(layer, "seed_generator", None)]
+
+    def save():
+        checkpoint.save(name, [variable.numpy() for variable in variables])
+        return time.monotonic()
+
+    began = shown = saved = time.monotonic()
+    if checkpoint.afresh:
+        saved = save()
     for epoch in range(start, total):
         model.reset_metrics()
-        for inputs, targets in first if epoch == start else batches(epoch):
-            loss = float(model.train_on_batch(*_spread(model, inputs, targets)))
-        if not np.isfinite(loss):
-            raise UserError(
-                f"{label}: the loss is {loss} at epoch {epoch + 1}; lower learning-rate "
-                "and start afresh with load-weights=False"
-            )
-        now = time.monotonic()
+        todo = first if epoch == start else batches(epoch)
+        for step in range(place["steps"], steps):
+            draws = epoch_rng(checkpoint.settings["random-seed"], label, "dropout", epoch, step)
+            for layer in dropouts:
+                state = layer.seed_generator.state
+                state.assign(draws.integers(0, 2**31, size=state.shape))
+            loss = float(model.train_on_batch(*_spread(model, *todo[step])))
+            if not loss <= _EXPLODED:
+                raise FloatingPointError
+            whole = step + 1 == steps
+            place["epochs"], place["steps"] = (epoch + 1, 0) if whole else (epoch, step + 1)
+            now = time.monotonic()
+            due = now - saved > _SECONDS_BETWEEN_SAVES or (whole and (epoch + 1) % epochs == 0)
+            if due or stop.asked:
+                saved = save()
+            if stop.asked:
+                raise Stopped(stop.asked)
         if now - shown > _SECONDS_BETWEEN_LINES or epoch + 1 == total:
             shown = now
-            left = (now - started) / (epoch + 1 - start) * (total - epoch - 1)
+            left = (now - began) / (epoch + 1 - start - done / steps) * (total - epoch - 1)
             print(
                 f"{label}: epoch {epoch + 1:,} of {total:,}, loss {loss:.4f}, {duration(left)} left",
                 flush=True,
             )
-        if (epoch + 1) % epochs == 0:
-            save((epoch + 1) // epochs)
+
+
+class _Stop:
+    """Within it Ctrl-C and SIGTERM are noted in `asked`, the signal's number; a second stops at once."""
+
+    def __enter__(self):
+        self.asked = 0
+        self._before = {
+            number: signal.signal(number, self._ask) for number in (signal.SIGINT, signal.SIGTERM)
+        }
+        return self
+
+    def _ask(self, number, frame):
+        if self.asked:
+            raise Stopped(number)
+        self.asked = number
+        print("\nstopping after this step; once more stops at once", flush=True)
+
+    def __exit__(self, *_):
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
 
 
 def compile_for(model: keras.Model, steps: int, learning_rate: float) -> None:
@@ -125,62 +197,3 @@ def epoch_rng(seed: int, *place) -> np.random.Generator:
 def normalised_error(frames: np.ndarray, predicted: np.ndarray) -> float:
     """Mean squared error of scaled frames over their variance; 0 is perfect, 1 is the mean frame."""
     return float(np.mean(np.square(frames - predicted)) / np.mean(np.square(frames)))
-
-
-def save_weights(model: keras.Model, path: Path, settings: dict, stage: str, **progress) -> None:
-    """Write a Keras .weights.h5 file with the stage's recipe, whole or not at all."""
-    beside = path.with_name("." + path.name)
-    model.save_weights(beside, overwrite=True)
-    with h5py.File(beside, "a") as file:
-        file.attrs["recipe"] = json.dumps(recipe(settings, stage))
-        file.attrs.update(progress)
-    os.replace(beside, path)
-
-
-def load_weights(model: keras.Model, path: Path, settings: dict, stage: str) -> dict:
-    """Load weights that `stage` wrote into `model`; returns the progress stored with them.
-
-    Raises:
-        UserError: missing, unreadable, or made with other settings.
-    """
-    again = f"run: python {stage}.py"
-    if not path.is_file():
-        raise UserError(f"{path} is missing; {again}")
-    try:
-        with h5py.File(path, "r") as file:
-            attributes = dict(file.attrs)
-    except OSError:
-        raise UserError(f"{path} is not a readable weights file; delete it and {again}") from None
-    reason = misfit(attributes, settings, stage)
-    if reason:
-        raise UserError(f"{path} {reason}; {again}")
-    try:
-        model.load_weights(path)
-    except (ValueError, KeyError, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{path} does not fit the network ({reason}); delete it and {again}") from None
-    return attributes
-
-
-def resume(model: keras.Model, path: Path, settings: dict, stage: str, made_from: str = "") -> dict:
-    """Load weights to go on from, if the settings want that and the file fits.
-
-    Args:
-        made_from: identity of the input file the weights must have been trained on, if any.
-
-    Returns:
-        The progress stored with them; empty when training starts afresh, which is said aloud.
-    """
-    if not settings["load-weights"] or not path.exists():
-        return {}
-    try:
-        with h5py.File(path, "r") as file:
-            trained_on = file.attrs.get("made_from", "")
-        if trained_on != made_from:
-            raise UserError(f"{path} was trained on other input")
-        attributes = load_weights(model, path, settings, stage)
-    except (UserError, OSError) as reason:
-        print(f"{str(reason).split('; ')[0]}: starting afresh")
-        return {}
-    print(f"going on from {path}")
-    return attributes

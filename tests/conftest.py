@@ -1,9 +1,13 @@
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
 from scipy.io import wavfile
 
 from joanna import settings as settings_module
 
+PROJECT = Path(__file__).resolve().parent.parent
 TINY = [
     "frame-length=64",
     "layer-count=2",
@@ -25,6 +29,15 @@ def tone(seconds=1.2, rate=4000, pitch=440.0):
     """A swelling two-tone signal, float64 in -0.5 to 0.5."""
     t = np.arange(int(seconds * rate)) / rate
     return 0.25 * (np.sin(2 * np.pi * pitch * t) + np.sin(2 * np.pi * 1.5 * pitch * t) * t / seconds)
+
+
+def copy_project(folder):
+    """A copy of the scripts to run in `folder`; returns it."""
+    (folder / "sources").mkdir(parents=True)
+    for script in PROJECT.glob("*.py"):
+        shutil.copy(script, folder)
+    shutil.copytree(PROJECT / "joanna", folder / "joanna")
+    return folder
 
 
 @pytest.fixture

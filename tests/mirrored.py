@@ -16,10 +16,20 @@ def curve(strategy):
         network = model.build(settings.load([*TINY, "dropout=0"]))["spliced"]
     frames = np.random.default_rng(0).normal(size=(8, 6, 64)).astype("float32")
 
-    def save(_):
-        errors.append(training.normalised_error(frames, network.predict(frames, verbose=0)))
+    class Errors:
+        """Takes the network's error where a checkpoint would be written."""
 
-    training.train(network, lambda epoch: [(frames, frames)], "test", 1, 6, 0, 0.01, save)
+        def __init__(self):
+            self.settings, self.moments, self.afresh = {"random-seed": 0}, {}, False
+            self.place = {"epochs": 0, "steps": 0, "halvings": 0}
+
+        def of(self, name):
+            return self.place
+
+        def save(self, name, moments):
+            errors.append(training.normalised_error(frames, network.predict(frames, verbose=0)))
+
+    training.train(network, lambda epoch: [(frames, frames)], Errors(), "test", "test", 1, 6, 0.01)
     weights = np.concatenate([weight.ravel() for weight in network.get_weights()])
     return errors, weights
 

@@ -1,0 +1,335 @@
+"""Trainings that are killed, stopped, torn or fed other settings, and what comes of them."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import h5py
+import numpy as np
+import pytest
+from conftest import PROJECT, TINY, copy_project, tone
+from scipy.io import wavfile
+
+import autoencoder
+import preprocess
+from joanna import checkpoint as checkpoint_module
+from joanna import settings as settings_module
+from joanna import store, training
+from joanna.backend import keras
+from joanna.checkpoint import Checkpoint
+from joanna.errors import Stopped, UserError
+
+STEPS = 3  # a network's steps an epoch
+
+
+class Run:
+    """A small network with dropout, trained on batches that depend on the epoch alone."""
+
+    def __init__(self, root, song, **changes):
+        settings = settings_module.load([*TINY, f"source={song}"])
+        self.checkpoint = Checkpoint(root / "x.weights.h5", {**settings, **changes}, "lstm", "song")
+        keras.utils.set_random_seed(0)
+        layers = [keras.layers.Dense(5), keras.layers.Dropout(0.5), keras.layers.Dense(5)]
+        self.network = keras.Sequential([keras.Input((5,)), *layers])
+        self.model = keras.Sequential([keras.Input((5,)), *layers])
+        self.steps, self.rate, self.poison = 0, 0.01, lambda epoch: False
+        self.interrupt = lambda steps: False
+        self.resumed = self.checkpoint.resume(self.network)
+
+    def batches(self, epoch):
+        rng = np.random.default_rng(epoch)
+        return [self.Batch(self, epoch, rng.normal(size=(8, 5)).astype("float32")) for _ in range(STEPS)]
+
+    class Batch:
+        """Inputs and targets; its being used is a step, before which a signal may come."""
+
+        def __init__(self, run, epoch, frames):
+            self.run, self.epoch, self.frames = run, epoch, frames
+
+        def __iter__(self):
+            self.run.steps += 1
+            if self.run.interrupt(self.run.steps):
+                os.kill(os.getpid(), signal.SIGINT)
+            scale = np.float32(np.nan if self.run.poison(self.epoch) else 2)
+            return iter((self.frames, scale * self.frames))
+
+    def train(self, epochs=3, iterations=2):
+        arguments = (self.model, self.batches, self.checkpoint, "test", "test network")
+        training.train(*arguments, epochs, iterations, self.rate)
+        return self.contents()
+
+    def contents(self):
+        return contents(self.checkpoint.path)
+
+
+def contents(path):
+    """Every array of the file, optimizer's and dropout's too, and the progress."""
+    found = {}
+    with h5py.File(path) as file:
+        found["progress"] = file.attrs["progress"]
+        file.visititems(
+            lambda name, item: (
+                found.update({name: item[()].tobytes()}) if isinstance(item, h5py.Dataset) else None
+            )
+        )
+    return found
+
+
+@pytest.fixture
+def fresh(tmp_path, root, song):
+    def make(name="run", **changes):
+        folder = tmp_path / name
+        folder.mkdir(exist_ok=True)
+        return Run(folder, song, **changes)
+
+    return make
+
+
+def test_stopped_at_any_step_ends_as_one_that_was_not(fresh, capsys):
+    whole = fresh("whole").train()
+    for step in range(1, 6 * STEPS + 1):
+        run = fresh(f"stop-{step}")
+        run.interrupt = lambda steps, step=step: steps == step
+        with pytest.raises(Stopped) as stopped:
+            run.train()
+        assert stopped.value.args == (signal.SIGINT,)
+        again = fresh(f"stop-{step}")
+        assert again.resumed
+        capsys.readouterr()
+        assert again.train() == whole, step
+        assert again.steps == 6 * STEPS - step
+        if step < 6 * STEPS:
+            assert f"going on at epoch {step // STEPS + 1} of 6" in capsys.readouterr().out
+
+
+def test_a_second_signal_stops_at_once_and_tears_nothing(fresh):
+    whole = fresh("whole").train()
+    run = fresh()
+    run.train(iterations=1)
+    more = fresh()
+    more.interrupt = lambda steps: steps == 2
+    save = more.checkpoint.save
+
+    def interrupted(*arguments):
+        os.kill(os.getpid(), signal.SIGINT)
+        save(*arguments)
+
+    more.checkpoint.save = interrupted
+    with pytest.raises(Stopped):
+        more.train()
+    assert fresh().resumed
+    assert fresh().train().keys() == whole.keys()
+
+
+def test_a_torn_or_altered_file_is_named_and_the_one_before_it_taken(fresh, capsys):
+    whole = fresh("whole").train()
+    path = fresh("torn").checkpoint.path
+    rng = random.Random(0)
+    for trial in range(6):
+        fresh("torn", **{"load-weights": False}).train()
+        data = path.read_bytes()
+        if trial % 2:
+            path.write_bytes(data[: rng.randrange(len(data))])
+        else:
+            place = rng.randrange(len(data))
+            path.write_bytes(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :])
+        capsys.readouterr()
+        run = fresh("torn")
+        said = capsys.readouterr().out
+        assert f"{path} is damaged" in said
+        assert f"going on from {path.with_name('x.previous.weights.h5')}" in said
+        assert run.train() == whole
+        assert run.steps == 3 * STEPS  # the one before is an iteration old
+
+
+def test_more_iterations_go_on(fresh):
+    fresh().train()
+    run = fresh()
+    run.train(iterations=3)
+    assert run.steps == 3 * STEPS
+
+
+def test_changed_settings_train_afresh_and_say_why(fresh, capsys):
+    first = fresh().train()
+    capsys.readouterr()
+    other = fresh(dropout=0.2)
+    assert not other.resumed
+    assert "was made with dropout 0.4, the settings say 0.2" in capsys.readouterr().out
+    other.train()
+    assert other.steps == 6 * STEPS
+    assert fresh(dropout=0.2).resumed
+    # generating may use other settings than training did, unless the network would be another
+    chosen = {**other.checkpoint.settings, "random-seed": 5, "dropout": 0.0}
+    checkpoint_module.load_weights(other.network, other.checkpoint.path, chosen, "lstm")
+    with pytest.raises(UserError, match="made with layer-count 2, the settings say 1"):
+        checkpoint_module.load_weights(
+            other.network, other.checkpoint.path, {**chosen, "layer-count": 1}, "lstm"
+        )
+    assert first.keys() == other.contents().keys()
+
+
+def test_starting_afresh_keeps_the_old_weights_until_the_new_ones_are_whole(fresh):
+    old = fresh().train()
+    run = fresh(**{"load-weights": False})
+    kept = run.checkpoint.path.with_name("x.old.weights.h5")
+    run.interrupt = lambda steps: steps == 5
+    with pytest.raises(Stopped):
+        run.train()
+    assert contents(kept) == old
+    again = fresh()
+    again.train()
+    assert contents(kept) == old
+    again.checkpoint.done()
+    assert not kept.exists()
+
+
+def test_an_exploding_loss_goes_back_at_half_the_rate_and_gives_up_after_three_times(fresh, capsys):
+    run = fresh()
+    times = [0]
+
+    def poison(epoch):
+        times[0] += epoch == 4
+        return epoch == 4 and times[0] <= 2
+
+    run.poison = poison
+    run.train()
+    said = capsys.readouterr().out
+    assert "exploded at epoch 5; back to epoch 4, saved last, at half the learning rate: 0.005" in said
+    assert "at half the learning rate: 0.0025" in said
+    assert np.isfinite(run.network.get_weights()[0]).all()
+    hopeless = fresh("hopeless")
+    hopeless.poison = lambda epoch: epoch == 4
+    with pytest.raises(
+        UserError, match="exploded at epoch 5, at a learning rate of 0.00125 after 3 halvings"
+    ):
+        hopeless.train()
+    # what was saved before is there and whole
+    assert '"epochs": 3' in hopeless.contents()["progress"]
+
+
+def test_weights_of_another_shape_are_refused_whole(fresh):
+    run = fresh()
+    run.train()
+    other = keras.Sequential([keras.Input((5,)), keras.layers.Dense(5), keras.layers.Dense(3)])
+    before = [weight.copy() for weight in other.get_weights()]
+    with pytest.raises(UserError, match="does not fit the network"):
+        checkpoint_module.load_weights(other, run.checkpoint.path, run.checkpoint.settings, "lstm")
+    assert all(map(np.array_equal, before, other.get_weights()))
+
+
+def test_files_that_reach_outside_or_lie_about_their_size_are_refused(tmp_path):
+    def outside(file):
+        file["link"] = h5py.ExternalLink("/etc/hostname", "/")
+
+    def soft(file):
+        file["link"] = h5py.SoftLink("/else")
+
+    def huge(file):
+        file.create_dataset("huge", shape=(10**6, 10**6), dtype="f4", chunks=(1000, 1000))
+
+    def bomb(file):
+        file.create_dataset("bomb", data=np.zeros(10**7), compression="gzip")
+
+    def external(file):
+        file.create_dataset("data", (4,), "f4", external=[("/etc/hostname", 0, 16)])
+
+    for crafted in (outside, soft, huge, bomb, external):
+        path = tmp_path / "crafted.h5"
+
+        def fill(path, crafted=crafted):
+            with h5py.File(path, "w") as file:
+                crafted(file)
+
+        store.write(path, fill)
+        with pytest.raises(store.DamagedError):
+            store.open_h5(path)
+
+
+def test_a_second_run_of_a_name_is_told_who_holds_it(root, song):
+    settings = settings_module.load([*TINY, f"source={song}"])
+    script = f"""
+import pathlib, time
+from joanna import settings
+settings.ROOT = pathlib.Path({str(root)!r})
+with settings.locked({{"name": {settings["name"]!r}}}):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+    holder = subprocess.Popen([sys.executable, "-c", script], cwd=PROJECT, stdout=subprocess.PIPE)
+    assert holder.stdout.readline() == b"held\n"
+    with (
+        pytest.raises(UserError, match=f"process {holder.pid} is working on"),
+        settings_module.locked(settings),
+    ):
+        pass
+    with settings_module.locked({"name": "another"}):
+        pass
+    holder.kill()
+    holder.wait()
+    with settings_module.locked(settings):
+        pass
+
+
+def test_a_full_disk_leaves_files_as_they_were(root, song):
+    resource = pytest.importorskip("resource")
+    words = [*TINY, f"source={song}", "name=song"]
+    preprocess.main(settings_module.load(words))
+    autoencoder.main(settings_module.load(words))
+    files = [*root.glob("weights/song/*"), *root.glob("output/song/*")]
+    before = {path: path.read_bytes() for path in files}
+    assert len(before) == 7
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        for size, stage, change in (
+            (1000, preprocess, "block-count=40"),
+            (1000, autoencoder, "dropout=0.1"),
+            (150_000, autoencoder, "dropout=0.1"),
+        ):
+            resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+            with pytest.raises(UserError, match="could not be written .* make room"):
+                stage.main(settings_module.load([*words, change]))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert {
+        path: path.read_bytes() for path in [*root.glob("weights/song/*"), *root.glob("output/song/*")]
+    } == before
+
+
+def test_scripts_killed_at_random_moments_end_with_the_same_bytes(tmp_path):
+    """`kill -9` in every stage, then the same command again, until it ends."""
+    words = [*TINY, "source=./sources/song.wav", "ae-epoch=40", "ae-iteration=10", "lstm-epoch=5"]
+    words += ["lstm-iteration=8"]
+    rng = random.Random(time.time_ns())
+    folders = {}
+    for name in ("whole", "killed"):
+        folders[name] = copy_project(tmp_path / name)
+        samples = np.round(tone() * 32767).astype(np.int16)
+        wavfile.write(folders[name] / "sources" / "song.wav", 4000, samples)
+        for stage in ("preprocess", "autoencoder", "lstm", "generate"):
+            command = [sys.executable, f"{stage}.py", *words]
+            killed = 0
+            while name == "killed" and killed < 2:
+                process = subprocess.Popen(
+                    command, cwd=folders[name], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+                )
+                try:
+                    process.wait(rng.uniform(0.2, 1) if stage == "preprocess" else rng.uniform(4, 9))
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                process.wait()
+                killed += 1
+            result = subprocess.run(command, cwd=folders[name], capture_output=True, text=True)
+            assert (result.returncode, result.stderr) == (0, "")
+    for name in ("phase-encoder", "magnitude-encoder", "phase-lstm-file", "magnitude-lstm-file"):
+        path = f"weights/song/{name}.weights.h5"
+        assert contents(folders["killed"] / path) == contents(folders["whole"] / path), name
+    clips = sorted(path.name for path in (folders["whole"] / "output/song").glob("*.wav"))
+    assert len(clips) == 5
+    for clip in clips:
+        path = f"output/song/{clip}"
+        assert (folders["killed"] / path).read_bytes() == (folders["whole"] / path).read_bytes()
