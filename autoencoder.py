@@ -13,15 +13,13 @@ from joanna.errors import UserError
 def main(settings: dict) -> None:
     """Run the stage with a checked settings dict."""
     output, weights = settings_module.output_folder(settings), settings_module.weights_folder(settings)
-    with dataset.open_h5(output / "frames.h5", settings, "preprocess") as file:
-        frames = {name: file[f"{name}/frames"][:] for name in dataset.COMPONENTS}
-        made_from = file.attrs["identity"]
+    songs, attributes = dataset.load_frames(output / "frames.h5", settings)
     checkpoints = {
         component: Checkpoint(
             weights / (settings[f"{component}-encoder"] + ".weights.h5"),
             settings,
             "autoencoder",
-            made_from,
+            attributes["identity"],
         )
         for component in dataset.COMPONENTS
     }
@@ -36,7 +34,7 @@ def main(settings: dict) -> None:
     for component, checkpoint in checkpoints.items():
         with fast.strategy().scope():
             networks = model.build(settings)
-        autoencoder, data = networks["autoencoder"], frames[component]
+        autoencoder, data = networks["autoencoder"], songs[component]["frames"]
         # the one that is trained is compiled and would be saved with its optimizer
         checkpoint.resume(model.chain(data.shape[1:], autoencoder.layers, "saved"))
 
@@ -72,11 +70,10 @@ def _finished(coded, checkpoints, epochs, settings):
     if not all(checkpoint.finished({"autoencoder": epochs}) for checkpoint in checkpoints.values()):
         return False
     try:
-        with dataset.open_h5(coded, settings, "autoencoder") as file:
-            made_with = list(file.attrs.get("weights", []))
+        made_with = dataset.load_latents(coded, settings)[1].get("weights", [])
     except UserError:
         return False
-    return made_with == [checkpoint.seal() for checkpoint in checkpoints.values()]
+    return list(made_with) == [checkpoint.seal() for checkpoint in checkpoints.values()]
 
 
 if __name__ == "__main__":

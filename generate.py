@@ -29,13 +29,9 @@ _ALIKE = 0.9  # correlation from which on two frames count as the same
 def main(settings: dict) -> None:
     """Run the stage with a checked settings dict."""
     output, weights = settings_module.output_folder(settings), settings_module.weights_folder(settings)
-    songs = {}
-    with dataset.open_h5(output / "frames.h5", settings, "preprocess") as file:
-        for name in dataset.COMPONENTS:
-            songs[name] = {key: file[f"{name}/{key}"][:] for key in ("frames", "mean", "deviation")}
-        source, blocks = file["audio"][:], int(file.attrs["blocks"])
-    with dataset.open_h5(output / (settings["coded-file"] + ".h5"), settings, "autoencoder") as file:
-        made_from = file.attrs["identity"]
+    songs, attributes = dataset.load_frames(output / "frames.h5", settings)
+    source, blocks = songs["audio"], int(attributes["blocks"])
+    coded = dataset.load_latents(output / (settings["coded-file"] + ".h5"), settings)[1]
     rate, overlap = settings["sample-rate"], settings["overlap"]
     hop = settings["frame-length"] // overlap
     samples = round(settings["generate-seconds"] * rate)
@@ -60,7 +56,7 @@ def main(settings: dict) -> None:
         state = checkpoint.load_weights(networks[component]["network"], path, settings, "lstm")
         if not state["progress"].get("new", {}).get("epochs"):
             raise UserError(f"{path} holds no trained generator yet; run: python lstm.py")
-        if state["made_from"] != made_from:
+        if state["made_from"] != coded["identity"]:
             raise UserError(
                 f"{path} was trained before the autoencoders were trained again; run: python lstm.py"
             )

@@ -19,12 +19,8 @@ _OWN_EPOCHS = 8  # epochs for which the generator's own predictions are kept
 def main(settings: dict) -> None:
     """Run the stage with a checked settings dict."""
     output, weights = settings_module.output_folder(settings), settings_module.weights_folder(settings)
-    with dataset.open_h5(output / "frames.h5", settings, "preprocess") as file:
-        frames = {name: file[f"{name}/frames"][:] for name in dataset.COMPONENTS}
-    coded = output / (settings["coded-file"] + ".h5")
-    with dataset.open_h5(coded, settings, "autoencoder") as file:
-        latents = {name: file[name][:] for name in dataset.COMPONENTS}
-        made_from = file.attrs["identity"]
+    songs, _ = dataset.load_frames(output / "frames.h5", settings)
+    latents, attributes = dataset.load_latents(output / (settings["coded-file"] + ".h5"), settings)
     length = settings["window-length"]
     if length >= len(latents["phase"]):
         raise UserError(
@@ -35,7 +31,10 @@ def main(settings: dict) -> None:
     epochs = math.prod(iterations)
     checkpoints = {
         component: Checkpoint(
-            weights / f"{component}-{settings['lstm-file']}.weights.h5", settings, "lstm", made_from
+            weights / f"{component}-{settings['lstm-file']}.weights.h5",
+            settings,
+            "lstm",
+            attributes["identity"],
         )
         for component in dataset.COMPONENTS
     }
@@ -57,7 +56,7 @@ def main(settings: dict) -> None:
             # the generator's target is about to change
             checkpoint.progress.pop("new", None)
             checkpoint.held.clear()
-        code, song = latents[component], frames[component]
+        code, song = latents[component], songs[component]["frames"]
 
         def fit(network, name, rate, *data, checkpoint=checkpoint, component=component):
             training.train(

@@ -15,7 +15,8 @@ from joanna.errors import UserError
 def main(settings: dict) -> None:
     """Run the stage with a checked settings dict."""
     path = settings_module.output_folder(settings) / "frames.h5"
-    with contextlib.suppress(UserError), dataset.open_h5(path, settings, "preprocess"):
+    with contextlib.suppress(UserError):
+        dataset.load_frames(path, settings)
         print(f"nothing has changed: {path} is as the settings say; next: python autoencoder.py")
         return
     from joanna import audio  # scipy.signal takes a second to import
@@ -45,7 +46,7 @@ def main(settings: dict) -> None:
             "choose another recording or raise section-count"
         )
     spectra = audio.stft(used, length, overlap)
-    arrays = {"audio": used}
+    arrays = {"audio": used.astype(np.float32)}
     for component, values in dataset.split(spectra, settings).items():
         for key, array in zip(("frames", "mean", "deviation"), dataset.scale(values), strict=True):
             arrays[f"{component}/{key}"] = array

@@ -23,8 +23,7 @@ def main() -> None:
     options = parser.parse_args()
     chosen = settings.load(options.settings)
     path = settings.output_folder(chosen) / "frames.h5"
-    with dataset.open_h5(path, chosen, "preprocess") as file:
-        frames = file[f"{options.component}/frames"][:]
+    frames = dataset.load_frames(path, chosen)[0][options.component]["frames"]
 
     class Clock(keras.callbacks.Callback):
         """Stops the clock while the error is taken, and training once it is reached."""

@@ -1,5 +1,6 @@
 """Audio in and out, STFT and back. numpy and scipy only."""
 
+import io
 import warnings
 from pathlib import Path
 
@@ -9,6 +10,10 @@ from scipy.signal import ShortTimeFFT, resample_poly
 from scipy.signal.windows import hann
 
 from joanna.errors import UserError
+
+_STREAMED = 2**32 - 1  # the size in the header of a wav that was written to a pipe
+_LOUDEST = 2.0**32  # times full scale; some programs write floats as large as integers
+_RATES = 1000, 768000  # Hz of a recording
 
 
 def load_audio(path: Path, sample_rate: int, setting: str = "source") -> tuple[np.ndarray, list[str]]:
@@ -27,36 +32,42 @@ def load_audio(path: Path, sample_rate: int, setting: str = "source") -> tuple[n
     """
     if not path.is_file():
         raise UserError(f"{setting} {path}: no such file; put a wav there or set '{setting}'")
-    with path.open("rb") as file:
-        header = file.read(8)
-    declared = int.from_bytes(header[4:], "little") + 8
-    if header[:4] == b"RIFF" and declared > path.stat().st_size:
+    data = path.read_bytes()
+    declared = int.from_bytes(data[4:8], "little")
+    if data[:4] == b"RIFF" and declared == _STREAMED:
+        data = data[:4] + (len(data) - 8).to_bytes(4, "little") + data[8:]
+    elif data[:4] == b"RIFF" and declared + 8 > len(data):
         raise UserError(
-            f"{setting} {path}: truncated wav, {path.stat().st_size} of {declared} bytes are there; "
+            f"{setting} {path}: truncated wav, {len(data)} of {declared + 8} bytes are there; "
             "copy or export it again"
         )
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("error", "Reached EOF")
             warnings.filterwarnings("ignore", category=wavfile.WavFileWarning)
-            rate, samples = wavfile.read(path)
+            rate, samples = wavfile.read(io.BytesIO(data))
     except Exception as error:  # scipy's reader raises many kinds on broken files
-        if isinstance(error, PermissionError):
-            raise
+        reason = f" ({error})" if type(error) is ValueError else ""
         raise UserError(
-            f"{setting} {path}: not a readable wav file ({error}); expected a whole PCM or float wav"
+            f"{setting} {path}: not a readable wav file{reason}; expected a whole PCM or float wav"
         ) from None
-    if samples.size == 0 or rate <= 0:
+    if samples.size == 0:
         raise UserError(f"{setting} {path}: holds no samples; choose another recording")
+    if not _RATES[0] <= rate <= _RATES[1]:
+        raise UserError(
+            f"{setting} {path}: its rate is {rate} Hz; expected {_RATES[0]} to {_RATES[1]}: export it "
+            "again"
+        )
     notes = []
     if samples.dtype == np.uint8:
         audio = (samples.astype(np.float64) - 128) / 128
     elif np.issubdtype(samples.dtype, np.integer):
         audio = samples / -float(np.iinfo(samples.dtype).min)
     else:
-        audio = samples.astype(np.float64)
-    if not np.isfinite(audio).all():
-        raise UserError(f"{setting} {path}: holds NaN or Inf samples; export it again")
+        with np.errstate(invalid="ignore"):  # NaN is refused below
+            audio = samples.astype(np.float64)
+    if not (np.abs(audio) < _LOUDEST).all():
+        raise UserError(f"{setting} {path}: holds NaN, Inf or absurdly loud samples; export it again")
     if audio.ndim == 2:
         if audio.shape[1] > 1:
             notes.append(f"mixed {audio.shape[1]} channels down to one")

@@ -46,7 +46,7 @@ class Checkpoint:
                 _check(file.attrs, self.path, self.settings, self.stage, self.made_from)
                 progress = _progress(file.attrs)
             return all(progress[name]["epochs"] >= count for name, count in epochs.items())
-        except (UserError, *_MALFORMED):
+        except (UserError, *store.MALFORMED):
             return False
 
     def resume(self, network) -> bool:
@@ -146,10 +146,6 @@ def load_weights(network, path: Path, settings: dict, stage: str) -> dict:
     return _read(network, path, settings, stage)
 
 
-# what reading a crafted file may raise
-_MALFORMED = (ValueError, KeyError, TypeError, AttributeError, IndexError, OSError, RuntimeError)
-
-
 def _read(network, path, settings, stage, made_from=None):
     """The file's weights into `network`, the rest as a dict; for training if `made_from` is given."""
     before, again = network.get_weights(), f"run: python {stage}.py"
@@ -166,7 +162,7 @@ def _read(network, path, settings, stage, made_from=None):
         network.load_weights(path)
     except store.DamagedError as error:
         raise UserError(f"{error}; {again}") from None
-    except _MALFORMED as error:
+    except store.MALFORMED as error:
         network.set_weights(before)
         reason = str(error).splitlines()[0]
         raise UserError(f"{path} does not fit the network ({reason}); {again}") from None

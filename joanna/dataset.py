@@ -9,7 +9,7 @@ import numpy as np
 
 from joanna import store
 from joanna.errors import UserError
-from joanna.settings import ROOT
+from joanna.settings import ROOT, bottleneck
 
 COMPONENTS = ("phase", "magnitude")
 
@@ -35,7 +35,10 @@ _TRAINING_KEYS = {
 
 def source_path(settings: dict, key: str = "source") -> Path:
     """The source's path; a relative one counts from the project's folder."""
-    return ROOT / Path(settings[key]).expanduser()
+    try:
+        return ROOT / Path(settings[key]).expanduser()
+    except RuntimeError:  # ~ of a user there is none of
+        raise UserError(f"{key} is {settings[key]}: there is no such home folder") from None
 
 
 def recipe(settings: dict, stage: str, training: bool = False) -> dict:
@@ -89,22 +92,75 @@ def save_h5(path: Path, arrays: dict, settings: dict, stage: str, **attributes) 
     store.write(path, fill, sum(array.nbytes for array in arrays.values()) + store.HDF5_OVERHEAD)
 
 
-def open_h5(path: Path, settings: dict, stage: str) -> h5py.File:
-    """Open a file that `stage` wrote.
+def load_h5(path: Path, settings: dict, stage: str, shapes: dict[str, tuple]) -> tuple[dict, dict]:
+    """Arrays and attributes of a file that `stage` wrote.
+
+    Args:
+        shapes: array's name -> its shape; None stands for one number, the same wherever it stands,
+            -1 for any.
 
     Raises:
-        UserError: the file is missing, damaged, or made with other settings.
+        UserError: the file is missing, damaged, made with other settings or lacks such an array.
     """
-    again = f"run: python {stage}.py"
+    again, rows = f"run: python {stage}.py", set()
     try:
-        file = store.open_h5(path)
+        with store.open_h5(path) as file:
+            attributes = dict(file.attrs)
+            reason = misfit(attributes, settings, stage)
+            if reason:
+                raise UserError(f"{path} {reason}; {again}")
+            attributes["identity"] = str(attributes["identity"])
+            arrays = {name: file[name][()] for name in shapes}
     except store.DamagedError as error:
         raise UserError(f"{error}; {again}") from None
-    reason = misfit(file.attrs, settings, stage)
-    if reason:
-        file.close()
-        raise UserError(f"{path} {reason}; {again}")
-    return file
+    except store.MALFORMED as error:
+        raise UserError(f"{path} is damaged ({str(error).splitlines()[0]}); {again}") from None
+    for name, shape in shapes.items():
+        array = arrays[name]
+        fits = array.dtype == np.float32 and array.ndim == len(shape)
+        if fits:
+            rows.update(
+                found for found, wanted in zip(array.shape, shape, strict=True) if wanted is None
+            )
+            pairs = zip(array.shape, shape, strict=True)
+            fits = all(wanted in (None, -1, found) for found, wanted in pairs)
+        if not fits or len(rows) > 1 or not array.size or not np.isfinite(array).all():
+            raise UserError(f"{path} is damaged: its {name} is not as the settings say; {again}")
+    return arrays, attributes
+
+
+def load_frames(path: Path, settings: dict) -> tuple[dict, dict]:
+    """What preprocess.py wrote.
+
+    Returns:
+        component -> frames ``(M, F)``, mean and deviation ``(F,)``, scaled; audio -> ``(S,)``; float32.
+        The file's attributes, with the blocks of a section and the frames' identity.
+
+    Raises:
+        UserError: as of `load_h5`.
+    """
+    width, shapes = settings["frame-length"], {"audio": (-1,)}
+    for name in COMPONENTS:
+        shapes |= {f"{name}/frames": (None, width)}
+        shapes |= {f"{name}/{key}": (width,) for key in ("mean", "deviation")}
+    arrays, attributes = load_h5(path, settings, "preprocess", shapes)
+    if not (str(attributes.get("blocks")).isdecimal() and int(attributes["blocks"]) > 0):
+        raise UserError(f"{path} is damaged: it says not how it was cut; run: python preprocess.py")
+    songs = {
+        name: {key: arrays[f"{name}/{key}"] for key in ("frames", "mean", "deviation")}
+        for name in COMPONENTS
+    }
+    return {**songs, "audio": arrays["audio"]}, attributes
+
+
+def load_latents(path: Path, settings: dict) -> tuple[dict, dict]:
+    """What autoencoder.py wrote: component -> latents ``(M, Z)`` float32, and the file's attributes.
+
+    Raises:
+        UserError: as of `load_h5`.
+    """
+    shapes = dict.fromkeys(COMPONENTS, (None, bottleneck(settings)))
+    return load_h5(path, settings, "autoencoder", shapes)
 
 
 def identity(*arrays: np.ndarray) -> str:

@@ -4,6 +4,7 @@ import contextlib
 import difflib
 import os
 import re
+import reprlib
 import shlex
 import signal
 import sys
@@ -85,31 +86,45 @@ def load(arguments: list[str]) -> dict:
             key, text = argument.split("=", 1)
             try:
                 update = {key: yaml.safe_load(text)}
-            except yaml.YAMLError:
-                raise UserError(f"{key}: cannot read the value '{text}'; write key=value") from None
+            except _UNREADABLE:
+                raise UserError(
+                    f"{_shown(key)}: cannot read the value {_shown(text)}; write key=value"
+                ) from None
         elif argument.endswith((".yaml", ".yml")):
             update = _read_yaml(argument)
         elif argument in config.presets:
             update = config.presets[argument]
         else:
             raise UserError(
-                f"unknown preset '{argument}'; presets are {', '.join(config.presets)}"
+                f"unknown preset {_shown(argument)}; presets are {', '.join(config.presets)}"
                 + _nearest(argument, config.presets)
             )
         for key in update:
             if key not in config.settings:
                 raise UserError(
-                    f"unknown setting '{key}'{_nearest(key, config.settings)}; "
+                    f"unknown setting {_shown(key)}{_nearest(key, config.settings)}; "
                     "--help lists every setting"
                 )
         settings.update(update)
     return _checked(settings)
 
 
+# what PyYAML raises: its own, and what Python makes of numbers and dates that are none, or of depth
+_UNREADABLE = (yaml.YAMLError, ValueError, OverflowError, RecursionError, TypeError, AttributeError)
+
+
+def _shown(value) -> str:
+    """A value for a message, shortened: a crafted one may be endless when written out."""
+    try:
+        return reprlib.repr(value)
+    except ValueError:  # Python writes no integer of more than 4300 digits
+        return "a number too long to show"
+
+
 def _read_yaml(path: str) -> dict:
     try:
         values = yaml.safe_load(Path(path).read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, *_UNREADABLE) as error:
         raise UserError(f"{path}: cannot be read as settings ({error.__class__.__name__})") from None
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
         raise UserError(f"{path}: holds no settings; expected lines of 'key: value'")
@@ -117,7 +132,7 @@ def _read_yaml(path: str) -> dict:
 
 
 def _nearest(word: str, known) -> str:
-    near = difflib.get_close_matches(word, known, 1)
+    near = difflib.get_close_matches(word[:40], known, 1)
     return f"; did you mean '{near[0]}'?" if near else ""
 
 
@@ -127,22 +142,24 @@ def _checked(settings: dict) -> dict:
         if kind is float and type(value) is int:
             value = settings[key] = float(value)
         if type(value) is not kind:
-            raise UserError(f"{key} is {value!r}; expected {_noun(kind)}")
+            raise UserError(f"{key} is {_shown(value)}; expected {_noun(kind)}")
         if low is not None and not (low <= value and (high is None or value <= high)):
             span = f"{low} or more" if high is None else f"{low} to {high}"
-            raise UserError(f"{key} is {value}; expected {span}")
+            raise UserError(f"{key} is {_shown(value)}; expected {span}")
     for key, choices in _CHOICES.items():
         if settings[key] not in choices:
-            raise UserError(f"{key} is {settings[key]!r}; expected {', '.join(choices)}")
+            raise UserError(f"{key} is {_shown(settings[key])}; expected {', '.join(choices)}")
     lengths = settings["sequence-lengths"]
-    if not isinstance(lengths, list) or not lengths:
-        raise UserError(f"sequence-lengths is {lengths!r}; expected a list such as [24, 48]")
+    if not isinstance(lengths, list) or not 1 <= len(lengths) <= 100:
+        raise UserError(f"sequence-lengths is {_shown(lengths)}; expected a list such as [24, 48]")
     if any(type(length) is not int or not 1 <= length <= 65536 for length in lengths):
-        raise UserError(f"sequence-lengths is {lengths}; expected whole numbers from 1 to 65536")
+        raise UserError(f"sequence-lengths is {_shown(lengths)}; expected whole numbers from 1 to 65536")
     if not isinstance(settings["source"], str) or not settings["source"]:
-        raise UserError(f"source is {settings['source']!r}; expected the path of a wav file")
+        raise UserError(f"source is {_shown(settings['source'])}; expected the path of a wav file")
     if not isinstance(settings["seed-source"], str):
-        raise UserError(f"seed-source is {settings['seed-source']!r}; expected the path of a wav file")
+        raise UserError(
+            f"seed-source is {_shown(settings['seed-source'])}; expected the path of a wav file"
+        )
     if settings["takes"] > 1 and not settings["variation"]:
         raise UserError(
             f"takes is {settings['takes']} and variation 0: all would be the same; raise variation"
@@ -152,11 +169,18 @@ def _checked(settings: dict) -> dict:
         value = settings[key]
         if not isinstance(value, str) or not re.fullmatch(r"\w[\w. -]{0,99}", value):
             raise UserError(
-                f"{key} is {value!r}; expected a plain name of letters, digits, '.', '-', '_'"
+                f"{key} is {_shown(value)}; expected a plain name of letters, digits, '.', '-', '_'"
             )
-    for pair in (("phase-encoder", "magnitude-encoder"), ("phase-result", "magnitude-result")):
-        if settings[pair[0]] == settings[pair[1]]:
-            raise UserError(f"{pair[0]} and {pair[1]} are both '{settings[pair[0]]}'; they need two")
+    for files in (
+        ("frames", *(settings[key] for key in ("coded-file", "phase-result", "magnitude-result"))),
+        (
+            *(settings[key] for key in ("phase-encoder", "magnitude-encoder")),
+            *(f"{component}-{settings['lstm-file']}" for component in ("phase", "magnitude")),
+        ),
+    ):
+        for index, name in enumerate(files):
+            if name.lower() in (other.lower() for other in files[:index]):
+                raise UserError(f"two files would be named '{name}'; give each a name of its own")
     if settings["frame-length"] % settings["overlap"]:
         raise UserError(
             f"overlap is {settings['overlap']}, which does not divide frame-length "

@@ -15,6 +15,8 @@ from joanna.errors import UserError
 _MARK = b"JOANNA\x01\n"  # what the seal begins with; HDF5 ignores bytes after its end
 HDF5_OVERHEAD = 200_000  # bytes, more than its own records take here
 _SEAL = len(_MARK) + hashlib.sha256().digest_size
+# what h5py and json raise on files crafted to mislead
+MALFORMED = (ValueError, KeyError, TypeError, AttributeError, IndexError, OSError, RuntimeError)
 
 
 class DamagedError(UserError):
@@ -88,7 +90,9 @@ def seal(path: Path) -> str:
         with path.open("rb") as file:
             file.seek(max(0, size))
             mark, digest = file.read(len(_MARK)), file.read()
-        if mark != _MARK or digest != _digest(path, size):
+        if mark != _MARK:
+            raise DamagedError(f"{path} is damaged: it was cut off, or written by an earlier version")
+        if digest != _digest(path, size):
             raise DamagedError(f"{path} is damaged: its checksum is wrong")
     except FileNotFoundError:
         raise DamagedError(f"{path} is missing") from None

@@ -74,7 +74,7 @@ BAD = {
     "truncated wav": lambda path: path.write_bytes(_write(path, tone()).read_bytes()[:-3000]),
     "holds no samples": lambda path: _write(path, np.zeros(0, np.int16)),
     "all silence": lambda path: _write(path, np.zeros(4000, np.int16)),
-    "NaN or Inf": lambda path: _write(path, np.full(4000, np.nan, np.float32)),
+    "NaN, Inf": lambda path: _write(path, np.full(4000, np.nan, np.float32)),
 }
 
 

@@ -34,19 +34,33 @@ def test_windows_start_anywhere_and_hold_the_frames_that_follow():
 def test_files_of_other_settings_or_another_song_are_refused(tmp_path, song):
     settings = load([f"source={song}"])
     path = tmp_path / "frames.h5"
-    dataset.save_h5(path, {"a": np.arange(3)}, settings, "preprocess")
-    with dataset.open_h5(path, settings, "preprocess") as file:
-        np.testing.assert_array_equal(file["a"], np.arange(3))
-    with pytest.raises(UserError, match="overlap 2, the settings say 4; run: python preprocess.py"):
-        dataset.open_h5(path, {**settings, "overlap": 4}, "preprocess")
+    arrays = {"a": np.ones((3, 4), np.float32), "b": np.ones((3, 2), np.float32)}
+    dataset.save_h5(path, arrays, settings, "preprocess", identity="x", blocks=3)
+    found, attributes = dataset.load_h5(path, settings, "preprocess", {"a": (None, 4), "b": (None, 2)})
+    np.testing.assert_array_equal(found["a"], arrays["a"])
+    assert attributes["blocks"] == 3
+    for shapes in ({"a": (None, 5)}, {"a": (None,)}, {"a": (None, 4), "b": (2, None)}, {"c": (-1,)}):
+        with pytest.raises(UserError, match=r"is damaged.*run: python preprocess.py"):
+            dataset.load_h5(path, settings, "preprocess", shapes)
+    with pytest.raises(UserError, match=r"overlap 2, the settings say 4; run: python preprocess.py"):
+        dataset.load_h5(path, {**settings, "overlap": 4}, "preprocess", {})
     song.write_bytes(song.read_bytes() + b"1")
     with pytest.raises(UserError, match="another recording"):
-        dataset.open_h5(path, settings, "preprocess")
+        dataset.load_h5(path, settings, "preprocess", {})
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_numbers_that_are_none_are_refused(tmp_path, song, bad):
+    settings = load([f"source={song}"])
+    arrays = {"a": np.full((3, 4), bad, np.float32)}
+    dataset.save_h5(tmp_path / "a.h5", arrays, settings, "preprocess", identity="x")
+    with pytest.raises(UserError, match="its a is not as the settings say"):
+        dataset.load_h5(tmp_path / "a.h5", settings, "preprocess", {"a": (None, 4)})
 
 
 @pytest.mark.parametrize("content", [b"", b"not hdf5", b"\x89HDF\r\n\x1a\n torn"])
 def test_broken_files_are_refused(tmp_path, song, content):
     path = tmp_path / "frames.h5"
     path.write_bytes(content)
-    with pytest.raises(UserError, match="not a readable HDF5 file; run: python preprocess.py"):
-        dataset.open_h5(path, load([f"source={song}"]), "preprocess")
+    with pytest.raises(UserError, match=r"is damaged: it was cut off.*run: python preprocess.py"):
+        dataset.load_h5(path, load([f"source={song}"]), "preprocess", {})

@@ -74,7 +74,7 @@ def test_help_lists_every_key():
         ("block-count=[", "cannot read the value"),
         ("name=../up", "expected a plain name"),
         ("phase-encoder=a/b", "expected a plain name"),
-        ("phase-result=magnitude-result", "they need two"),
+        ("phase-result=magnitude-result", "two files would be named"),
         ("sequence-lengths=12", "expected a list"),
         ("sequence-lengths=[0]", "whole numbers"),
         ("method=all", "expected part, whole, both"),
