@@ -200,25 +200,28 @@ def hearing(
 
     The likelier the nearer, with probability proportional to exp(-distance / variation), drawn by the
     Gumbel-max trick (Maddison, Tarlow and Minka 2014, arXiv:1411.0030). Errors do not add up, and the
-    clip may go on from any place that is like the one it has come to. Without variation it hears its own
-    frames. When the last `limit` frames repeat earlier ones, it hears one from anywhere, as is said.
+    clip may go on from any place that is like the one it has come to; it rests on none, for no frame is
+    heard twice within `limit` frames. Without variation it hears its own frames. When the last `limit`
+    frames repeat earlier ones, it hears one from anywhere, and that is said.
 
     Args:
         song: frames ``(M, F)``, scaled; two-sided, so half of the bins are looked at.
         variation: how unlike the frame heard may be, in mean squared deviations.
         rng: draws.
-        limit: frames a loop may last.
+        limit: frames a loop may last; a quarter of the song's, at most, before a frame is heard again.
         title: the clip's name in the message.
 
     Returns:
         A function of a generated frame ``(F,)``, to be called with each in turn -> ``(F,)`` float32.
     """
-    past, runs = [], np.zeros(0, int)
+    past, runs, heard, count = [], np.zeros(0, int), [], 0
+    rest = min(limit, len(song) // 4)
     half = song[:, : song.shape[1] // 2 + 1]
     squares = np.square(half).sum(axis=1)
 
     def hear(frame):
-        nonlocal runs
+        nonlocal runs, count
+        count += 1
         unit = frame - frame.mean()
         unit = unit / max(np.linalg.norm(unit), 1e-9)
         # runs[k]: for how many frames the clip has been as it was k + 1 frames before
@@ -227,15 +230,17 @@ def hearing(
         past.append(unit)
         del past[: -20 * limit]
         if runs.max(initial=0) >= limit:
-            seconds = f"{len(past)} frames: it repeats what came {runs.argmax() + 1} frames before"
-            print(f"{title}: perturbed after {seconds}", flush=True)
+            lag = runs.argmax() + 1
+            print(f"{title}: frame {count} repeats what came {lag} frames before: perturbed", flush=True)
             runs = np.zeros(len(runs), int)
             return song[rng.integers(len(song))]
         if not variation:
             return frame
         # less the frame's own square, the same for all
         distance = (squares - 2 * half @ frame[: half.shape[1]]) / half.shape[1]
-        return song[np.argmin(distance - variation * rng.gumbel(size=len(song)))]
+        distance[heard[max(0, len(heard) - rest) :]] = np.inf
+        heard.append(np.argmin(distance - variation * rng.gumbel(size=len(song))))
+        return song[heard[-1]]
 
     return hear
 

@@ -63,6 +63,10 @@ def test_variation_is_how_unlike_a_frame_of_the_song_may_be_and_loops_are_broken
     near = generate.hearing(song, 1e-6, rng, 5, "clip")
     for index in (3, 40, 17):
         np.testing.assert_array_equal(near(song[index] + 0.1), song[index])
+    # none is heard again within five frames, then it may be
+    again = [int(np.abs(song - near(song[3])).max(axis=1).argmin()) for _ in range(12)]
+    assert all(again[i] not in again[max(0, i - 5) : i] for i in range(12))
+    assert len(set(again)) < 12
     # two frames of the song as far from what is heard as each other, the rest further
     pair = np.stack([song[0], song[0], song[0] + 2])
     draw = generate.hearing(pair + np.arange(3)[:, None] * 1e-3, 0.5, rng, 10**6, "clip")
@@ -75,7 +79,7 @@ def test_variation_is_how_unlike_a_frame_of_the_song_may_be_and_loops_are_broken
     # frames 3 to 7 are as those three before them were
     np.testing.assert_array_equal(heard[:7], np.tile(frames[:3], (3, 1))[:7])
     assert (song == heard[7]).all(axis=1).any()
-    assert "perturbed after 8 frames: it repeats what came 3 frames before" in capsys.readouterr().out
+    assert "frame 8 repeats what came 3 frames before: perturbed" in capsys.readouterr().out
 
 
 def test_matching_brings_back_mean_and_deviation():
