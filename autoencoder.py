@@ -4,7 +4,7 @@ Reads output/NAME/frames.h5; writes weights/NAME/{phase,magnitude}-encoder.weigh
 output/NAME/coded-file.h5.
 """
 
-from joanna import dataset
+from joanna import dataset, memory
 from joanna import settings as settings_module
 from joanna.checkpoint import Checkpoint
 from joanna.errors import UserError
@@ -28,6 +28,7 @@ def main(settings: dict) -> None:
     if settings["load-weights"] and _finished(coded, checkpoints, epochs, settings):
         print(f"nothing has changed: {coded} and the autoencoders' weights are as the settings say")
         return
+    memory.check(settings, "training")
     from joanna import fast, model, training  # TensorFlow takes seconds to import
 
     latents = {}

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import yaml
 
-from joanna import dataset, store
+from joanna import dataset, memory, store
 from joanna import settings as settings_module
 from joanna.errors import UserError
 
@@ -30,7 +30,7 @@ def main(settings: dict) -> None:
     """Run the stage with a checked settings dict."""
     output, weights = settings_module.output_folder(settings), settings_module.weights_folder(settings)
     songs, attributes = dataset.load_frames(output / "frames.h5", settings)
-    source, blocks = songs["audio"], int(attributes["blocks"])
+    source, blocks = songs.pop("audio"), int(attributes["blocks"])
     coded = dataset.load_latents(output / (settings["coded-file"] + ".h5"), settings)[1]
     rate, overlap = settings["sample-rate"], settings["overlap"]
     hop = settings["frame-length"] // overlap
@@ -38,6 +38,7 @@ def main(settings: dict) -> None:
     # a frame's length is cut off at both ends, where the joined frames fade
     count = math.ceil((samples + 2 * settings["frame-length"]) / hop) + overlap
     seeds = _seeds(settings, songs, blocks)
+    memory.check(settings, "generating")
     os.environ.setdefault("TF_NUM_INTRAOP_THREADS", CORES_EACH)
     from joanna import (
         audio,

@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 
-from joanna import dataset
+from joanna import dataset, memory
 from joanna import settings as settings_module
 from joanna.checkpoint import Checkpoint, load_weights
 from joanna.errors import UserError
@@ -43,6 +43,7 @@ def main(settings: dict) -> None:
     ):
         print(f"nothing has changed: {weights}/*-{settings['lstm-file']} are as the settings say")
         return
+    memory.check(settings, "training")
     from joanna import fast, model, training  # TensorFlow takes seconds to import
 
     for component, checkpoint in checkpoints.items():

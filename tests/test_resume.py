@@ -333,3 +333,44 @@ def test_scripts_killed_at_random_moments_end_with_the_same_bytes(tmp_path):
     for clip in clips:
         path = f"output/song/{clip}"
         assert (folders["killed"] / path).read_bytes() == (folders["whole"] / path).read_bytes()
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_ctrl_c_and_sigterm_save_and_say_how_to_go_on(tmp_path, song, number, code):
+    folder = copy_project(tmp_path / "project")
+    words = [*TINY, f"source={song}", "load-weights=False", "ae-epoch=100000"]
+    subprocess.run(
+        [sys.executable, "preprocess.py", *words], cwd=folder, check=True, capture_output=True
+    )
+    process = subprocess.Popen(
+        [sys.executable, "autoencoder.py", *words],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    saved = folder / "weights" / "my-song" / "phase-encoder.weights.h5"
+    while not saved.exists() and process.poll() is None:
+        time.sleep(0.1)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=100)
+    assert process.returncode == code
+    assert "stopping after this step" in out
+    assert "stopped; to go on: python autoencoder.py" in err
+    assert err.endswith("load-weights=True\n")
+    with h5py.File(saved) as file:
+        assert '"epochs": 0, "steps": 0' not in file.attrs["progress"]
+
+
+def test_folders_that_cannot_be_written_are_named(tmp_path, song):
+    folder = copy_project(tmp_path / "project")
+    (folder / "output").write_text("a file where a folder is to be")
+    result = subprocess.run(
+        [sys.executable, "preprocess.py", *TINY, f"source={song}"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+    )
+    assert (result.returncode, result.stdout) == (2, "")
+    assert "output" in result.stderr
+    assert result.stderr.count("\n") == 1

@@ -1,0 +1,26 @@
+import pytest
+
+from joanna import memory, settings
+from joanna.errors import UserError
+
+
+def test_settings_beyond_any_memory_are_refused_with_advice():
+    huge = ["frame-length=65536", "layer-count=1", "dim-decrease=0"]  # LSTM layers of 550 GB
+    with pytest.raises(UserError, match=r"training with .* GB are free: lower frame-length"):
+        memory.check(settings.load(huge), "training")
+    endless = ["generate-seconds=86400", "takes=100", "phase-method=all"]
+    with pytest.raises(UserError, match=r"generating with .* GB are free: lower generate-seconds"):
+        memory.check(settings.load(endless), "generating")
+    memory.check(settings.load(["frame-length=64", "dim-decrease=8"]), "training")
+
+
+def test_the_estimate_grows_with_what_takes_memory():
+    def need(stage, *words):
+        return memory.needed(settings.load(["seed", *words]), stage)
+
+    # measured at the default widths: 2.6 GB
+    assert 2.4e9 < need("training") < 3.2e9
+    for word in ("dim-decrease=100", "lstm-layers=4", "window-batch=64", "window-length=96"):
+        assert need("training", word) > need("training"), word
+    for word in ("generate-seconds=100", "takes=3", "phase-method=all", "sequence-lengths=[8,16,24]"):
+        assert need("generating", word) > need("generating"), word
