@@ -2,12 +2,14 @@
 
 Reads output/NAME/{frames,coded-file}.h5 and weights/NAME/*-lstm-file.weights.h5; writes
 output/NAME/part-L.wav, whole-L.wav, reconstruction.wav, spectrograms.png (source, reconstruction, then
-the clips in order), scores.yaml and {phase,magnitude}-result.h5.
+the clips in order), scores.yaml, report.html and {phase,magnitude}-result.h5.
 """
 
+import io
 import math
 import os
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -42,19 +44,20 @@ def main(settings: dict) -> None:
     os.environ.setdefault("TF_NUM_INTRAOP_THREADS", CORES_EACH)
     from joanna import (
         audio,
-        backend,
         checkpoint,
         model,
         phase,
+        report,
         scores,
         training,
     )  # TensorFlow takes seconds to import
 
-    networks = {}
+    networks, states = {}, {}
     for component in dataset.COMPONENTS:
         networks[component] = model.build(settings)
         path = weights / f"{component}-{settings['lstm-file']}.weights.h5"
         state = checkpoint.load_weights(networks[component]["network"], path, settings, "lstm")
+        states[component] = state
         if not state["progress"].get("new", {}).get("epochs"):
             raise UserError(f"{path} holds no trained generator yet; run: python lstm.py")
         if state["made_from"] != coded["identity"]:
@@ -115,11 +118,18 @@ def main(settings: dict) -> None:
     likeness = scores.mel_correlation(pictured[1], source, rate)
     print(f"  its log-mel spectrogram correlates {likeness:.3f} with the source's")
 
+    began = time.monotonic()
     ways = ["follow", "network", "griffin-lim"]
     if settings["phase-method"] != "all":
         ways = [settings["phase-method"]]
     magnitudes = generated("magnitude")
     phases = generated("phase") if set(ways) != {"follow"} else {}
+    took = time.monotonic() - began
+    speed = len(jobs) * settings["generate-seconds"] / took
+    print(
+        f"generated {len(jobs)} clips of {settings['generate-seconds']:g} s in {took:.0f} s: "
+        f"{speed:.2f} times real time"
+    )
     song = scores.Song(source, rate, hop / rate)
     found, results = {}, {component: {} for component in dataset.COMPONENTS}
     for method, length in dict.fromkeys(job[:2] for job in jobs):
@@ -155,11 +165,41 @@ def main(settings: dict) -> None:
     print(f"wrote {path}")
     path = output / "spectrograms.png"
     longest = max(len(signal) for signal in pictured[2:])
-    image = scores.picture([signal[:longest] for signal in pictured], rate)
-    png = backend.tensorflow.io.encode_png(image).numpy()
-    store.write(path, lambda path: path.write_bytes(png), sealed=False)
+    image = _png([signal[:longest] for signal in pictured], rate)
+    store.write(path, lambda path: path.write_bytes(image), sealed=False)
+    print(f"wrote {path}")
+    clips = []
+    for name, signal in zip(("source", "reconstruction", *found), pictured, strict=True):
+        wav = io.BytesIO()
+        audio.save_audio(wav, signal, rate)
+        clip = {"name": name, "seconds": len(signal) / rate, "wav": wav.getvalue()}
+        clip["picture"] = _png([signal], rate)
+        if name in found:
+            clip["found"] = found[name]
+            clip["scores"] = report.describe(found[name], song.yardsticks)
+        clips.append(clip)
+    losses = {}
+    for name, state in states.items():
+        path = weights / (settings[f"{name}-encoder"] + ".weights.h5")
+        for key, rows in {**checkpoint.read_history(path), **state["history"]}.items():
+            losses[f"{name} {key}"] = rows
+    facts = {
+        "learned from": f"{len(source) / rate:.1f} s at {rate} Hz",
+        "training": training.duration(sum(rows[-1][0] for rows in losses.values() if rows)),
+        "generating": f"{speed:.2f} times real time",
+    }
+    path = output / "report.html"
+    report.write(path, clips, losses, settings, facts)
     print(f"wrote {path}")
     settings_module.save(settings)
+
+
+def _png(signals, rate):
+    """The signals' spectrograms, one below the other, as a PNG's bytes."""
+    from joanna import backend, scores
+
+    image = scores.picture(signals, rate)
+    return backend.tensorflow.io.encode_png(image).numpy()
 
 
 def _seeds(settings, songs, blocks):

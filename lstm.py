@@ -56,6 +56,7 @@ def main(settings: dict) -> None:
         if checkpoint.of("spliced")["epochs"] < epochs:
             # the generator's target is about to change
             checkpoint.progress.pop("new", None)
+            checkpoint.history.pop("new", None)
             checkpoint.held.clear()
         code, song = latents[component], songs[component]["frames"]
 

@@ -20,6 +20,7 @@ class Checkpoint:
         progress: training's name -> epochs done, steps done of the next one, times its rate was halved.
         moments: training's name -> its optimizer's variables; of the training under way alone.
         held: arrays that a training keeps from one epoch to the next, by name.
+        history: training's name -> a row an epoch: seconds trained, epochs, loss.
         afresh: whether nothing is saved yet of what is being trained.
     """
 
@@ -30,7 +31,7 @@ class Checkpoint:
         self._old = self._named("old")
         self._previous = self._named("previous")
         self.afresh = True
-        self.progress, self.moments, self.held = {}, {}, {}
+        self.progress, self.moments, self.held, self.history = {}, {}, {}, {}
 
     def _named(self, word):
         return self.path.with_name(f"{self.path.name.removesuffix(_ENDING)}.{word}{_ENDING}")
@@ -81,7 +82,7 @@ class Checkpoint:
             UserError: missing, damaged, of other settings, or of another network.
         """
         read = _read(self.network, path or self.path, self.settings, self.stage, self.made_from)
-        for key in ("progress", "moments", "held"):
+        for key in ("progress", "moments", "held", "history"):
             kept = getattr(self, key)
             kept.clear()
             kept.update(read[key])
@@ -113,8 +114,11 @@ class Checkpoint:
                 for key, array in self.held.items():
                     file[f"training/held/{key}"] = array
                 file.require_group("training/held")
+                for key, rows in self.history.items():
+                    file[f"training/history/{key}"] = np.array(rows, float).reshape(-1, 3)
 
         size = sum(array.nbytes for array in arrays) + store.HDF5_OVERHEAD
+        size += 24 * sum(len(rows) for rows in self.history.values())
         store.write(self.path, fill, size, self._keep)
         self.afresh = False
 
@@ -138,7 +142,7 @@ def load_weights(network, path: Path, settings: dict, stage: str) -> dict:
     """Load weights that `stage` wrote into `network`, for use; all of them or none.
 
     Returns:
-        progress: as in `Checkpoint`; made_from: identity of what they were trained on.
+        progress and history: as in `Checkpoint`; made_from: identity of what they were trained on.
 
     Raises:
         UserError: missing, damaged, or made with settings that give another network.
@@ -153,6 +157,7 @@ def _read(network, path, settings, stage, made_from=None):
         with store.open_h5(path) as file:
             _check(file.attrs, path, settings, stage, made_from)
             found = {"progress": _progress(file.attrs), "made_from": str(file.attrs["made_from"])}
+            found["history"] = _history(file)
             if made_from is not None:
                 found["moments"] = {
                     name: [kept[str(index)][()] for index in range(len(kept))]
@@ -175,6 +180,20 @@ def _check(attributes, path, settings, stage, made_from):
         reason = "was trained on other input"
     if reason:
         raise UserError(f"{path} {reason}; run: python {stage}.py")
+
+
+def read_history(path: Path) -> dict[str, list]:
+    """The history in a weights file, as in `Checkpoint`; empty if it cannot be read."""
+    try:
+        with store.open_h5(path) as file:
+            return _history(file)
+    except (store.DamagedError, *store.MALFORMED):
+        return {}
+
+
+def _history(file):
+    kept = file.get("training/history", {})
+    return {name: np.reshape(rows[()], (-1, 3)).tolist() for name, rows in kept.items()}
 
 
 def _progress(attributes):

@@ -99,6 +99,8 @@ def _run(model, batches, checkpoint, name, label, epochs, total, rate, stop):
         checkpoint.save(name, [variable.numpy() for variable in variables])
         return time.monotonic()
 
+    history = checkpoint.history.setdefault(name, [])
+    trained = history[-1][0] if history else 0.0
     began = shown = saved = time.monotonic()
     if checkpoint.afresh:
         saved = save()
@@ -116,6 +118,8 @@ def _run(model, batches, checkpoint, name, label, epochs, total, rate, stop):
             whole = step + 1 == steps
             place["epochs"], place["steps"] = (epoch + 1, 0) if whole else (epoch, step + 1)
             now = time.monotonic()
+            if whole:
+                history.append([trained + now - began, epoch + 1, loss])
             due = now - saved > _SECONDS_BETWEEN_SAVES or (whole and (epoch + 1) % epochs == 0)
             if due or stop.asked:
                 saved = save()

@@ -66,13 +66,15 @@ class Run:
 
 
 def contents(path):
-    """Every array of the file, optimizer's and dropout's too, and the progress."""
+    """Every array of the file, optimizer's and dropout's too, and the progress; without the times."""
     found = {}
     with h5py.File(path) as file:
         found["progress"] = file.attrs["progress"]
         file.visititems(
             lambda name, item: (
-                found.update({name: item[()].tobytes()}) if isinstance(item, h5py.Dataset) else None
+                found.update({name: item[()].tobytes()})
+                if isinstance(item, h5py.Dataset) and "history" not in name
+                else None
             )
         )
     return found

@@ -15,7 +15,7 @@ class Memory:
     """Where a checkpoint would be written; keeps nothing but counts and the rates used."""
 
     def __init__(self):
-        self.settings, self.moments, self.held, self.afresh = {"random-seed": 0}, {}, {}, False
+        self.settings, self.moments, self.history, self.afresh = {"random-seed": 0}, {}, {}, False
         self.place, self.saved = {"epochs": 0, "steps": 0, "halvings": 0}, []
 
     def of(self, name):
@@ -40,6 +40,10 @@ def test_saves_after_each_iteration_and_learns():
     before = training.normalised_error(*_pair(network))
     training.train(network, _batches, memory, "test", "test", 50, 3, 0.05)
     assert memory.saved == [50, 100, 150]
+    seconds, epochs, losses = zip(*memory.history["test"], strict=True)
+    assert list(epochs) == [*range(1, 151)]
+    assert list(seconds) == sorted(seconds)
+    assert losses[-1] < 0.1 * losses[0]
     assert training.normalised_error(*_pair(network)) < 0.1 * before
 
 
