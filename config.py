@@ -5,13 +5,15 @@
 
 settings = {
     # the song
-    "source": "./sources/harp.wav",  # the recording to learn from, a wav file
+    "source": "./sources/harp.wav",  # the recording to learn from, or a folder of recordings
     "name": "",  # folder of the run in weights/ and output/; empty: the source's file name
     "sample-rate": 16000,  # Hz the source is resampled to and the output is written at
     "frame-length": 2048,  # samples a frame
     "overlap": 2,  # overlapping number for STFT: hop = frame length / overlap
     "magnitude-power": 0.5,  # magnitudes are raised to it: 1 is linear, less lets quiet sounds count
-    "section-count": 8,  # sections (sequences) the source is cut into
+    "start": 0.0,  # seconds of the source that are left out at its beginning
+    "seconds": 0.0,  # seconds of the source to learn from; 0: as many as the sections take
+    "section-count": 8,  # sections (sequences) the source is cut into; auto: as many as it holds
     "block-count": 175,  # blocks a section holds
     # the networks
     "layer-count": 4,  # autoencoder layers / 2: encoder steps, and as many decoder steps
@@ -36,7 +38,7 @@ settings = {
     "sequence-lengths": [24, 48],  # frames the generator looks at; one wav a length and method
     "generate-seconds": 20.0,  # seconds each wav lasts
     "seed-section": 0,  # section whose first frames start the generation, from 0
-    "seed-source": "",  # a recording to start from instead, a wav file; empty: the section
+    "seed-source": "",  # a recording to start from instead; empty: the section
     "variation": 0.05,  # how far a clip may stray from the song's course, 0 to 1
     "takes": 1,  # clips a method and length; the best by their scores comes first
     "phase-method": "follow",  # follow, network, griffin-lim (with overlap 4), or all to compare

@@ -3,15 +3,19 @@
 Reads output/NAME/{frames,coded-file}.h5 and weights/NAME/*-lstm-file.weights.h5; writes
 output/NAME/part-L.wav, whole-L.wav, reconstruction.wav, spectrograms.png (source, reconstruction, then
 the clips in order), scores.yaml, report.html and {phase,magnitude}-result.h5.
+
+`--out FILE` puts the best clip there, too; `--from CLIP.wav` makes a clip again, byte for byte.
 """
 
 import io
+import json
 import math
 import os
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import yaml
@@ -28,8 +32,15 @@ _LOOP_SECONDS = 3.0  # a loop this long is broken
 _ALIKE = 0.9  # correlation from which on two frames count as the same
 
 
-def main(settings: dict) -> None:
-    """Run the stage with a checked settings dict."""
+def main(settings: dict, out: str = "", clip: str = "") -> None:
+    """Run the stage with a checked settings dict.
+
+    Args:
+        out: where the best clip goes as well, a wav file.
+        clip: a clip to make again, whose settings these are; its weights have to be these.
+    """
+    if out and not Path(out).resolve().parent.is_dir():
+        raise UserError(f"--out {out}: there is no such folder; make it first")
     output, weights = settings_module.output_folder(settings), settings_module.weights_folder(settings)
     songs, attributes = dataset.load_frames(output / "frames.h5", settings)
     source, blocks = songs.pop("audio"), int(attributes["blocks"])
@@ -52,18 +63,21 @@ def main(settings: dict) -> None:
         training,
     )  # TensorFlow takes seconds to import
 
-    networks, states = {}, {}
+    networks, states, seals = {}, {}, []
     for component in dataset.COMPONENTS:
         networks[component] = model.build(settings)
         path = weights / f"{component}-{settings['lstm-file']}.weights.h5"
         state = checkpoint.load_weights(networks[component]["network"], path, settings, "lstm")
         states[component] = state
+        seals.append(store.seal(path))
         if not state["progress"].get("new", {}).get("epochs"):
             raise UserError(f"{path} holds no trained generator yet; run: python lstm.py")
         if state["made_from"] != coded["identity"]:
             raise UserError(
                 f"{path} was trained before the autoencoders were trained again; run: python lstm.py"
             )
+    if clip and settings_module.read_recipe(clip)["weights"] != seals:
+        raise UserError(f"{clip} was made with other weights than those in {weights}; train them again")
     methods = {"part": part, "whole": whole}
     wanted = list(methods) if settings["method"] == "both" else [settings["method"]]
     takes = range(settings["takes"])
@@ -151,10 +165,17 @@ def main(settings: dict) -> None:
             for place, (score, signal, magnitude, angles) in enumerate(clips, 1):
                 name = f"{method}-{length}" + (f"-{way}" if len(ways) > 1 else "")
                 name += f"-take-{place}" if len(clips) > 1 else ""
-                pictured.append(_write(output / f"{name}.wav", signal, source, rate, "lstm.py"))
+                alone = {"method": method, "sequence-lengths": [length], "phase-method": way}
+                made = json.dumps({"settings": {**settings, **alone}, "weights": seals})
+                pictured.append(_write(output / f"{name}.wav", signal, source, rate, "lstm.py", made))
                 print(f"  {song.line(score)}")
                 found[name] = score
                 results["magnitude"][name], results["phase"][name] = magnitude, angles
+    if out:
+        best = min(found, key=lambda name: song.rank(found[name]))
+        content = (output / f"{best}.wav").read_bytes()
+        store.write(Path(out).resolve(), lambda path: path.write_bytes(content), sealed=False)
+        print(f"wrote {out}: {best}, the best by its scores")
     for component, arrays in results.items():
         path = output / (settings[f"{component}-result"] + ".h5")
         dataset.save_h5(path, arrays, settings, "lstm")
@@ -345,7 +366,7 @@ def _join(magnitude, phase, settings):
     return audio.istft(_linear(magnitude, settings) * np.exp(1j * phase), settings["overlap"])
 
 
-def _write(path, signal, source, rate, blame):
+def _write(path, signal, source, rate, blame, made_with=""):
     """Bring audio ``(S,)`` to the source's loudness, write and return it."""
     from joanna import audio
 
@@ -357,10 +378,10 @@ def _write(path, signal, source, rate, blame):
         print(f"warning: {path} is silent; train longer and run: python {blame}")
     elif loudness > 0:
         signal = signal * min(wanted / loudness, 0.99 / np.abs(signal).max())
-    store.write(path, lambda path: audio.save_audio(path, signal, rate), sealed=False)
+    store.write(path, lambda path: audio.save_audio(path, signal, rate, made_with), sealed=False)
     print(f"wrote {path}")
     return signal
 
 
 if __name__ == "__main__":
-    settings_module.run_stage(main, __doc__)
+    settings_module.run_stage(main, __doc__, options={"--out": "out", "--from": "clip"})

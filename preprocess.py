@@ -25,11 +25,13 @@ def main(settings: dict) -> None:
     rate = settings["sample-rate"]
     hop = length // overlap
     audio.transform(length, overlap)  # refuses an overlap that cannot be inverted
-    samples, notes = audio.load_audio(dataset.source_path(settings), rate)
+    samples, notes = dataset.load_source(settings)
     for note in notes:
-        print(f"source: {note}")
+        print(note)
     sections, blocks = settings["section-count"], settings["block-count"]
     found = len(samples) // hop
+    if sections == "auto":
+        sections = max(1, found // blocks)
     if found < sections * blocks:
         blocks = found // sections
         if blocks - (overlap - 1) < 2:
@@ -55,7 +57,7 @@ def main(settings: dict) -> None:
     settings_module.save(settings)
     print(f"used {len(used) / rate:.1f} s of {len(samples) / rate:.1f} s found")
     if len(samples) - len(used) >= blocks * hop:
-        print(f"  to use the rest, set section-count to {len(samples) // (blocks * hop)}")
+        print(f"  to use the rest, set section-count to {len(samples) // (blocks * hop)} or auto")
     print(f"{sections} sections of {blocks} blocks, {len(spectra)} frames in all")
     print(f"frame {length} samples ({1000 * length / rate:.0f} ms), ", end="")
     print(f"hop {hop} samples ({1000 * hop / rate:.0f} ms)")

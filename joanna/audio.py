@@ -3,6 +3,7 @@
 import io
 import warnings
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from scipy.io import wavfile
@@ -17,10 +18,11 @@ _RATES = 1000, 768000  # Hz of a recording
 
 
 def load_audio(path: Path, sample_rate: int, setting: str = "source") -> tuple[np.ndarray, list[str]]:
-    """Read a wav file as mono at `sample_rate`.
+    """Read a recording as mono at `sample_rate`.
 
     Args:
-        path: PCM (8, 16, 24, 32 bit) or float wav, any rate, any number of channels.
+        path: PCM (8, 16, 24, 32 bit) or float wav, any rate, any number of channels; with the optional
+            package soundfile also flac, ogg, mp3 and whatever else libsndfile reads.
         sample_rate: Hz wanted.
         setting: the setting that names the path, for the messages.
 
@@ -28,17 +30,45 @@ def load_audio(path: Path, sample_rate: int, setting: str = "source") -> tuple[n
         audio ``(S,)`` float32, full scale -1 to 1, and sentences on what was changed.
 
     Raises:
-        UserError: no file, not a wav, truncated, no samples, NaN or Inf, silence.
+        UserError: no file, not readable, truncated, no samples, NaN or Inf, silence.
     """
     if not path.is_file():
-        raise UserError(f"{setting} {path}: no such file; put a wav there or set '{setting}'")
+        raise UserError(f"{setting} {path}: no such file; put a recording there or set '{setting}'")
     data = path.read_bytes()
+    name = f"{setting} {path}"
+    if data[:4] in (b"RIFF", b"RIFX", b"RF64"):
+        audio, rate = _read_wav(data, name)
+    else:
+        audio, rate = _read_other(data, name)
+    if audio.size == 0:
+        raise UserError(f"{name}: holds no samples; choose another recording")
+    if not _RATES[0] <= rate <= _RATES[1]:
+        raise UserError(
+            f"{name}: its rate is {rate} Hz; expected {_RATES[0]} to {_RATES[1]}: export it again"
+        )
+    notes = []
+    if not (np.abs(audio) < _LOUDEST).all():
+        raise UserError(f"{name}: holds NaN, Inf or absurdly loud samples; export it again")
+    if audio.ndim == 2:
+        if audio.shape[1] > 1:
+            notes.append(f"mixed {audio.shape[1]} channels down to one")
+        audio = audio.mean(axis=1)
+    if rate != sample_rate:
+        audio = resample(audio, rate, sample_rate)
+        notes.append(f"resampled from {rate} Hz to {sample_rate} Hz")
+    if np.abs(audio).max() < 1e-4:
+        raise UserError(f"{name}: all silence (below -80 dB); choose another recording")
+    return audio.astype(np.float32), notes
+
+
+def _read_wav(data, name):
+    """Samples ``(S,)`` or ``(S, channels)`` float64 and rate of a wav's bytes."""
     declared = int.from_bytes(data[4:8], "little")
     if data[:4] == b"RIFF" and declared == _STREAMED:
         data = data[:4] + (len(data) - 8).to_bytes(4, "little") + data[8:]
     elif data[:4] == b"RIFF" and declared + 8 > len(data):
         raise UserError(
-            f"{setting} {path}: truncated wav, {len(data)} of {declared + 8} bytes are there; "
+            f"{name}: truncated wav, {len(data)} of {declared + 8} bytes are there; "
             "copy or export it again"
         )
     try:
@@ -49,35 +79,29 @@ def load_audio(path: Path, sample_rate: int, setting: str = "source") -> tuple[n
     except Exception as error:  # scipy's reader raises many kinds on broken files
         reason = f" ({error})" if type(error) is ValueError else ""
         raise UserError(
-            f"{setting} {path}: not a readable wav file{reason}; expected a whole PCM or float wav"
+            f"{name}: not a readable wav file{reason}; expected a whole PCM or float wav"
         ) from None
-    if samples.size == 0:
-        raise UserError(f"{setting} {path}: holds no samples; choose another recording")
-    if not _RATES[0] <= rate <= _RATES[1]:
-        raise UserError(
-            f"{setting} {path}: its rate is {rate} Hz; expected {_RATES[0]} to {_RATES[1]}: export it "
-            "again"
-        )
-    notes = []
     if samples.dtype == np.uint8:
-        audio = (samples.astype(np.float64) - 128) / 128
-    elif np.issubdtype(samples.dtype, np.integer):
-        audio = samples / -float(np.iinfo(samples.dtype).min)
-    else:
-        with np.errstate(invalid="ignore"):  # NaN is refused below
-            audio = samples.astype(np.float64)
-    if not (np.abs(audio) < _LOUDEST).all():
-        raise UserError(f"{setting} {path}: holds NaN, Inf or absurdly loud samples; export it again")
-    if audio.ndim == 2:
-        if audio.shape[1] > 1:
-            notes.append(f"mixed {audio.shape[1]} channels down to one")
-        audio = audio.mean(axis=1)
-    if rate != sample_rate:
-        audio = resample(audio, rate, sample_rate)
-        notes.append(f"resampled from {rate} Hz to {sample_rate} Hz")
-    if np.abs(audio).max() < 1e-4:
-        raise UserError(f"{setting} {path}: all silence (below -80 dB); choose another recording")
-    return audio.astype(np.float32), notes
+        return (samples.astype(np.float64) - 128) / 128, rate
+    if np.issubdtype(samples.dtype, np.integer):
+        return samples / -float(np.iinfo(samples.dtype).min), rate
+    with np.errstate(invalid="ignore"):  # NaN is refused later
+        return samples.astype(np.float64), rate
+
+
+def _read_other(data, name):
+    """Samples ``(S, channels)`` float64 and rate of a file's bytes that are no wav's."""
+    try:
+        import soundfile
+    except (ImportError, OSError):  # OSError: its libsndfile is missing
+        raise UserError(
+            f"{name}: not a wav; to read flac, ogg, mp3 and others: "
+            ".venv/bin/python -m pip install -r requirements-audio.txt"
+        ) from None
+    try:
+        return soundfile.read(io.BytesIO(data), dtype="float64", always_2d=True)
+    except (RuntimeError, ValueError, TypeError) as error:  # LibsndfileError is a RuntimeError
+        raise UserError(f"{name}: not a readable recording ({error}); export it again") from None
 
 
 def resample(audio: np.ndarray, rate: int, wanted: int) -> np.ndarray:
@@ -86,10 +110,39 @@ def resample(audio: np.ndarray, rate: int, wanted: int) -> np.ndarray:
     return resample_poly(audio, wanted // divisor, rate // divisor)
 
 
-def save_audio(path: Path, audio: np.ndarray, sample_rate: int) -> None:
-    """Write audio ``(S,)`` in -1 to 1 as 16-bit PCM wav at `sample_rate` Hz."""
+def save_audio(path: Path | BinaryIO, audio: np.ndarray, sample_rate: int, comment: str = "") -> None:
+    """Write audio ``(S,)`` in -1 to 1 as 16-bit PCM wav at `sample_rate` Hz, with a comment if any."""
     samples = np.round(np.clip(audio, -1, 1) * 32767).astype(np.int16)
-    wavfile.write(path, sample_rate, samples)
+    file = io.BytesIO()
+    wavfile.write(file, sample_rate, samples)
+    if comment:
+        text = comment.encode() + b"\0"
+        text += b"\0" * (len(text) % 2)
+        info = b"INFOICMT" + len(text).to_bytes(4, "little") + text
+        file.write(b"LIST" + len(info).to_bytes(4, "little") + info)
+        size = file.tell() - 8
+        file.seek(4)
+        file.write(size.to_bytes(4, "little"))
+    if isinstance(path, Path):
+        path.write_bytes(file.getvalue())
+    else:
+        path.write(file.getvalue())
+
+
+def read_comment(path: Path) -> str:
+    """The comment of a wav that `save_audio` wrote; empty if there is none.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    data, place = path.read_bytes(), 12
+    while data[:4] == b"RIFF" and place + 8 <= len(data):
+        name, size = data[place : place + 4], int.from_bytes(data[place + 4 : place + 8], "little")
+        content = data[place + 8 : place + 8 + size]
+        if name == b"LIST" and content[:8] == b"INFOICMT":
+            return content[12:].rstrip(b"\0").decode(errors="replace")
+        place += 8 + size + size % 2
+    return ""
 
 
 def transform(frame_length: int, overlap: int) -> ShortTimeFFT:

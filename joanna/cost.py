@@ -8,15 +8,22 @@ import sys
 import time
 
 from joanna import settings as settings_module
-from joanna.dataset import COMPONENTS, even_parts
+from joanna.dataset import COMPONENTS, even_parts, load_source
 
 _LONG_RUN = 3_000_000  # frames trained on; less takes minutes and is not worth measuring
 _STEPS = 5  # timed, after one to warm up
 
 
+def frames_of_the_song(settings: dict) -> int:
+    """Frames an epoch sees, about."""
+    if settings["section-count"] != "auto":
+        return settings["section-count"] * settings["block-count"]
+    return len(load_source(settings)[0]) * settings["overlap"] // settings["frame-length"]
+
+
 def frames_trained(settings: dict) -> tuple[int, int]:
     """Frames the autoencoders and the LSTM trainings see in a whole run, one component."""
-    frames = settings["section-count"] * settings["block-count"]
+    frames = frames_of_the_song(settings)
     return (
         frames * settings["ae-epoch"] * settings["ae-iteration"],
         frames * settings["lstm-epoch"] * settings["lstm-iteration"],
@@ -34,7 +41,7 @@ def seconds_per_frame(settings: dict) -> tuple[float, float]:
 
     networks = model.build(settings)
     length = settings["window-length"]
-    frames = settings["section-count"] * settings["block-count"]
+    frames = frames_of_the_song(settings)
     rows = len(even_parts(np.arange(frames), settings["batch-size"])[0])
     windows = len(even_parts(np.arange(-(-frames // length)), settings["window-batch"])[0])
     width, latent = settings["frame-length"], settings_module.bottleneck(settings)

@@ -11,6 +11,21 @@ from joanna import store
 from joanna.errors import UserError
 from joanna.settings import ROOT, bottleneck
 
+# endings of the files of a folder that are taken for recordings
+_RECORDINGS = {
+    ".wav",
+    ".flac",
+    ".ogg",
+    ".oga",
+    ".opus",
+    ".mp3",
+    ".aif",
+    ".aiff",
+    ".aifc",
+    ".au",
+    ".caf",
+    ".w64",
+}
 COMPONENTS = ("phase", "magnitude")
 
 # The settings that what a stage writes depends on, with those of the stages before it.
@@ -22,6 +37,8 @@ _KEYS = {
         "magnitude-power",
         "section-count",
         "block-count",
+        "start",
+        "seconds",
     ],
     "autoencoder": ["layer-count", "dim-decrease"],
     "lstm": ["lstm-layers"],
@@ -41,6 +58,55 @@ def source_path(settings: dict, key: str = "source") -> Path:
         raise UserError(f"{key} is {settings[key]}: there is no such home folder") from None
 
 
+def source_files(settings: dict) -> list[Path]:
+    """The source, or the recordings in it by name if it is a folder.
+
+    Raises:
+        UserError: there is none.
+    """
+    path = source_path(settings)
+    if path.is_file():
+        return [path]
+    files = (
+        [file for file in path.glob("*") if file.suffix.lower() in _RECORDINGS] if path.is_dir() else []
+    )
+    if not files:
+        what = "no recordings in it" if path.is_dir() else "no such file"
+        raise UserError(f"source {path}: {what}; put a recording there or set 'source'")
+    return sorted(files)
+
+
+def load_source(settings: dict) -> tuple[np.ndarray, list[str]]:
+    """What is to be learned from: the source from `start` on, or equal shares of a folder's recordings.
+
+    Returns:
+        audio ``(S,)`` float32 at sample-rate, and sentences on what was changed.
+
+    Raises:
+        UserError: as of `audio.load_audio`, or it ends before `start`.
+    """
+    from joanna import audio  # scipy takes a second to import
+
+    files, rate, parts, said = source_files(settings), settings["sample-rate"], [], []
+    for path in files:
+        samples, notes = audio.load_audio(path, rate)
+        said += [f"{'source' if len(files) == 1 else path.name}: {note}" for note in notes]
+        parts.append(samples)
+    if len(parts) > 1 and settings["section-count"] != "auto":
+        hop = settings["frame-length"] // settings["overlap"]
+        share = -(-settings["section-count"] * settings["block-count"] * hop // len(parts))
+        parts = [part[:share] for part in parts]
+        said.append(f"{len(parts)} recordings, at most {share / rate:.1f} s of each")
+    samples = np.concatenate(parts)
+    start, count = (round(settings[key] * rate) for key in ("start", "seconds"))
+    if start >= len(samples):
+        raise UserError(
+            f"start is {settings['start']:g}; source {settings['source']} lasts "
+            f"{len(samples) / rate:.1f} s: lower it"
+        )
+    return samples[start : start + (count or len(samples))], said
+
+
 def recipe(settings: dict, stage: str, training: bool = False) -> dict:
     """What a file written by `stage` was made with: the settings and the source's fingerprint.
 
@@ -54,10 +120,10 @@ def recipe(settings: dict, stage: str, training: bool = False) -> dict:
         if name == stage:
             break
     made_with = {key: settings[key] for key in keys}
-    path = source_path(settings)
-    if not path.is_file():
-        raise UserError(f"source {path}: no such file; put a wav there or set 'source'")
-    made_with["source"] = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    digest = hashlib.sha256()
+    for path in source_files(settings):
+        digest.update(path.read_bytes())
+    made_with["source"] = digest.hexdigest()[:16]
     return made_with
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import difflib
+import json
 import os
 import re
 import reprlib
@@ -27,6 +28,8 @@ _RANGES = {
     "magnitude-power": (float, 0.1, 1.0),
     "section-count": (int, 1, 100000),
     "block-count": (int, 2, 1000000),
+    "start": (float, 0.0, 86400.0),
+    "seconds": (float, 0.0, 86400.0),
     "layer-count": (int, 1, 64),
     "dim-decrease": (int, 0, 65536),
     "dropout": (float, 0.0, 0.99),
@@ -92,6 +95,8 @@ def load(arguments: list[str]) -> dict:
                 ) from None
         elif argument.endswith((".yaml", ".yml")):
             update = _read_yaml(argument)
+        elif argument.endswith(".wav"):
+            update = read_recipe(argument)["settings"]
         elif argument in config.presets:
             update = config.presets[argument]
         else:
@@ -131,6 +136,25 @@ def _read_yaml(path: str) -> dict:
     return values
 
 
+def read_recipe(path: str) -> dict:
+    """What a clip was made with: settings, weights' checksums.
+
+    Raises:
+        UserError: the file is missing or no clip of ours.
+    """
+    from joanna import audio  # scipy takes a second to import
+
+    try:
+        recipe = json.loads(audio.read_comment(Path(path)))
+        if isinstance(recipe["settings"], dict) and isinstance(recipe["weights"], list):
+            return recipe
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+    except (*_UNREADABLE, KeyError):
+        pass
+    raise UserError(f"{path}: holds no recipe; expected a clip that generate.py wrote")
+
+
 def _nearest(word: str, known) -> str:
     near = difflib.get_close_matches(word[:40], known, 1)
     return f"; did you mean '{near[0]}'?" if near else ""
@@ -139,6 +163,8 @@ def _nearest(word: str, known) -> str:
 def _checked(settings: dict) -> dict:
     for key, (kind, low, high) in _RANGES.items():
         value = settings[key]
+        if key == "section-count" and value == "auto":
+            continue
         if kind is float and type(value) is int:
             value = settings[key] = float(value)
         if type(value) is not kind:
@@ -155,10 +181,10 @@ def _checked(settings: dict) -> dict:
     if any(type(length) is not int or not 1 <= length <= 65536 for length in lengths):
         raise UserError(f"sequence-lengths is {_shown(lengths)}; expected whole numbers from 1 to 65536")
     if not isinstance(settings["source"], str) or not settings["source"]:
-        raise UserError(f"source is {_shown(settings['source'])}; expected the path of a wav file")
+        raise UserError(f"source is {_shown(settings['source'])}; expected the path of a recording")
     if not isinstance(settings["seed-source"], str):
         raise UserError(
-            f"seed-source is {_shown(settings['seed-source'])}; expected the path of a wav file"
+            f"seed-source is {_shown(settings['seed-source'])}; expected the path of a recording"
         )
     if settings["takes"] > 1 and not settings["variation"]:
         raise UserError(
@@ -196,7 +222,7 @@ def _checked(settings: dict) -> dict:
             f"layer-count {settings['layer-count']} x dim-decrease {settings['dim-decrease']} leaves "
             f"no units of frame-length {settings['frame-length']} at the bottleneck; lower one"
         )
-    if settings["seed-section"] >= settings["section-count"]:
+    if settings["section-count"] != "auto" and settings["seed-section"] >= settings["section-count"]:
         raise UserError(
             f"seed-section is {settings['seed-section']}; section-count is "
             f"{settings['section-count']}, so expected 0 to {settings['section-count'] - 1}"
@@ -239,13 +265,16 @@ def save(settings: dict) -> None:
     store.write(path, lambda path: path.write_text(text, encoding="utf-8"), sealed=False)
 
 
-def run_stage(main: Callable[[dict], None], about: str, writes: bool = True) -> None:
+def run_stage(
+    main: Callable[..., None], about: str, writes: bool = True, options: dict[str, str] | None = None
+) -> None:
     """Run a stage script: --help, settings, main(settings), exit code 2 on a user's mistake.
 
     Args:
         main: the stage.
         about: what --help says of it.
         writes: whether it writes to the run's folders, which one process at a time may.
+        options: words like --out that a value follows -> the argument of `main` that takes it.
     """
     arguments = sys.argv[1:]
     if "-h" in arguments or "--help" in arguments:
@@ -257,11 +286,18 @@ def run_stage(main: Callable[[dict], None], about: str, writes: bool = True) -> 
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
-    settings = {}
+    settings, given = {}, {}
     try:
-        settings.update(load(arguments))
+        for word, name in (options or {}).items():
+            while word in arguments:
+                place = arguments.index(word)
+                if place + 1 == len(arguments):
+                    raise UserError(f"{word}: expected the path of a wav file after it")
+                given[name] = arguments[place + 1]
+                del arguments[place : place + 2]
+        settings.update(load(arguments if "clip" not in given else [given["clip"], *arguments]))
         with locked(settings) if writes else contextlib.nullcontext():
-            main(settings)
+            main(settings, **given)
     except UserError as error:
         sys.exit(_complain(str(error), 2))
     except OSError as error:

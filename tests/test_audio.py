@@ -1,3 +1,5 @@
+import sys
+
 import numpy as np
 import pytest
 from conftest import tone
@@ -93,3 +95,36 @@ def test_saved_audio_is_16_bit_and_comes_back(tmp_path):
     rate, samples = wavfile.read(tmp_path / "a.wav")
     assert (rate, samples.dtype) == (4000, np.int16)
     np.testing.assert_allclose(samples / 32767, tone(), atol=1e-4)
+
+
+@pytest.mark.parametrize("ending", ["flac", "ogg", "mp3", "aiff"])
+def test_other_recordings_are_read_with_soundfile(tmp_path, ending):
+    soundfile = pytest.importorskip("soundfile")
+    path, signal = tmp_path / f"a.{ending}", tone(1.0, 16000)
+    soundfile.write(path, np.stack([signal, signal], axis=1), 16000)
+    loaded, notes = audio.load_audio(path, 16000)
+    assert notes == ["mixed 2 channels down to one"]
+    size = min(len(loaded), len(signal))
+    assert abs(len(loaded) - len(signal)) < 2500  # an mp3 is padded
+    best = max(np.corrcoef(loaded[lag:size], signal[: size - lag])[0, 1] for lag in range(0, 1200))
+    assert best > (0.99 if ending in ("ogg", "mp3") else 0.999999)
+
+
+def test_without_soundfile_it_is_said_how_to_get_it(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "soundfile", None)
+    path = tmp_path / "a.flac"
+    path.write_bytes(b"fLaC" + bytes(100))
+    with pytest.raises(
+        UserError, match="not a wav; to read flac.*pip install -r requirements-audio.txt"
+    ):
+        audio.load_audio(path, 16000)
+
+
+def test_a_comment_comes_back_and_changes_no_sample(tmp_path):
+    plain, path = tmp_path / "plain.wav", tmp_path / "a.wav"
+    audio.save_audio(plain, tone(), 4000)
+    for comment in ("", "x", "a recipe: {é}" * 100):
+        audio.save_audio(path, tone(), 4000, comment)
+        assert audio.read_comment(path) == comment
+        np.testing.assert_array_equal(wavfile.read(path)[1], wavfile.read(plain)[1])
+        assert audio.load_audio(path, 4000)[1] == []

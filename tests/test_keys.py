@@ -15,6 +15,7 @@ import lstm
 import preprocess
 from joanna import dataset
 from joanna import settings as settings_module
+from joanna.errors import UserError
 
 SHORT = [*TINY, "section-count=2", "block-count=20", "ae-epoch=1", "ae-iteration=1", "lstm-iteration=1"]
 
@@ -25,6 +26,8 @@ PREPROCESS = {
     "magnitude-power": "magnitude-power=1",
     "section-count": "section-count=1",
     "block-count": "block-count=15",
+    "start": "start=0.1",
+    "seconds": "seconds=0.2",
 }
 AUTOENCODER = {
     "layer-count": "layer-count=1",
@@ -109,6 +112,36 @@ def test_source(root, song_file):
     wavfile.write(other, 4000, wavfile.read(song_file)[1][::-1])
     run(preprocess, other, "name=song")
     assert contents(root / "output/song/frames.h5") != before
+
+
+def test_all_of_a_source_or_of_a_folder(root, song_file, tmp_path):
+    assert "1 sections" not in run(preprocess, song_file, "name=all", "section-count=auto")
+    found, _ = dataset.load_frames(
+        root / "output/all/frames.h5",
+        settings_module.load([*SHORT, f"source={song_file}", "section-count=auto"]),
+    )
+    # sections of 20 blocks of 32 samples in 1.2 s at 4000 Hz
+    assert len(found["audio"]) == 7 * 20 * 32
+    album = tmp_path / "album"
+    album.mkdir()
+    for name, samples in (("2.wav", tone(0.5)), ("1.WAV", tone(1.2, pitch=300)), ("cover.txt", None)):
+        if samples is None:
+            (album / name).write_text("no recording")
+        else:
+            wavfile.write(album / name, 4000, np.round(samples * 32767).astype(np.int16))
+    said = run(preprocess, album)
+    assert "2 recordings, at most 0.2 s of each" in said
+    found, _ = dataset.load_frames(
+        root / "output/album/frames.h5", settings_module.load([*SHORT, f"source={album}"])
+    )
+    np.testing.assert_allclose(found["audio"][:640], tone(1.2, pitch=300)[:640], atol=1e-4)
+    np.testing.assert_allclose(found["audio"][640:], tone(0.5)[:640], atol=1e-4)
+    with pytest.raises(UserError, match=r"start is 5; source .* lasts 1.2 s"):
+        run(preprocess, song_file, "start=5")
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(UserError, match="no recordings in it"):
+        run(preprocess, empty)
 
 
 @pytest.fixture

@@ -104,6 +104,36 @@ def test_same_seed_same_bytes_and_generation_settings_matter(project, monkeypatc
     assert len(wavfile.read(output / "part-4.wav")[1]) == 1000
 
 
+def test_a_clip_is_made_again_from_itself_and_the_best_goes_where_it_is_wanted(project, tmp_path):
+    output = project / "output" / "song"
+    assert run(project, "generate", "sequence-lengths=[4,6]", "takes=2").returncode == 0
+    clip = tmp_path / "clip.wav"
+    for name in ("part-6-take-2", "whole-4-take-1"):
+        wanted = (output / f"{name}.wav").read_bytes()
+        clip.write_bytes(wanted)
+        (output / f"{name}.wav").unlink()
+        result = subprocess.run(
+            [sys.executable, "generate.py", "--from", clip, "--out", tmp_path / "best.wav"],
+            cwd=project,
+            capture_output=True,
+            text=True,
+        )
+        assert (result.returncode, result.stderr) == (0, "")
+        assert (output / f"{name}.wav").read_bytes() == wanted
+        best = (output / f"{name[:-1]}1.wav").read_bytes()
+        assert (tmp_path / "best.wav").read_bytes() == best
+        assert "generated 2 clips of 0.5 s" in result.stdout
+    for words, said in (
+        (["--out"], "expected the path"),
+        (["--out", str(tmp_path / "none" / "x.wav")], "no such folder"),
+        (["--from", str(project / "sources" / "song.wav")], "holds no recipe"),
+        (["--from", str(clip), "lstm-layers=1"], "lstm-layers 2, the settings say 1"),
+    ):
+        result = run(project, "generate", *words)
+        assert result.returncode == 2, words
+        assert said in result.stderr
+
+
 def test_finished_stages_are_skipped(project):
     path = project / "weights" / "song" / "phase-encoder.weights.h5"
     before = weights(path)
