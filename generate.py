@@ -320,14 +320,14 @@ def part(
         count: frames wanted.
         hear: a predicted frame ``(F,)`` -> what stands for it in the window.
     """
-    from joanna.fast import SlidingWindow
+    from joanna.fast import Windows
 
-    window = SlidingWindow(network, length)
-    frames = [window.push(frame) for frame in seed[-length:]][-1:]
+    windows = Windows(network, length)
+    frames = [windows.push(frame[None])[0] for frame in seed[-length:]][-1:]
     if len(seed) > length:
         frames = [network.predict_on_batch(seed[None])[0, -1]]
     while len(frames) < count:
-        frames.append(window.push(hear(frames[-1])))
+        frames.append(windows.push(hear(frames[-1])[None])[0])
     return np.array(frames)
 
 
@@ -339,13 +339,19 @@ def whole(
     An output is its input moved on by one frame: what comes before its last has been heard already.
     Arguments as in `part`.
     """
-    window, frames = network.predict_on_batch(seed[None])[:, -length:], []
-    while True:
-        frames.append(window[0, -1])
-        if len(frames) == count:
-            return np.array(frames)
-        window = np.concatenate([window[:, :-1], hear(frames[-1])[None, None]], axis=1)
-        window = network.predict_on_batch(window)
+    from joanna.fast import Windows
+
+    first = network.predict_on_batch(seed[None])[0, -length:]
+    windows, frames = Windows(network, length), [first[-1]]
+    # each window hears what the one before it put out a step ago; the first one hears `first`
+    outputs = np.empty((0, seed.shape[1]), np.float32)
+    for frame in first[:-1]:
+        outputs = windows.push(np.concatenate([frame[None], outputs]))
+    while len(frames) < count:
+        outputs = windows.push(np.concatenate([hear(frames[-1])[None], outputs]))
+        frames.append(outputs[0])
+        outputs = outputs[1:]
+    return np.array(frames)
 
 
 def match(frames: np.ndarray) -> np.ndarray:

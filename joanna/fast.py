@@ -143,17 +143,17 @@ class Adam(keras.optimizers.Adam):
         )
 
 
-class SlidingWindow:
-    """A network over a window of frames that slides by one: the last frame of each prediction.
+class Windows:
+    """All windows of frames that generation has under way in a network, a step of each at a time.
 
-    Every window starts its LSTM layers from a zero state, so sliding by one frame would mean going
-    through all of the window again, a row at a time. Instead each new frame is put through all the
-    windows it will be part of at once, as rows of one batch, oldest window first: the weights are
-    read once a frame.
+    Every window starts its LSTM layers from a zero state and needs its frames one after the other, so
+    one window after the other would read all weights once a frame and window. But a window's frames are
+    there as soon as the one before it has taken the same step. So each step takes all windows under
+    way one frame further, as rows of one batch, oldest window first: the weights are read once a frame.
     """
 
     def __init__(self, network: keras.Sequential, length: int):
-        """Slide windows of `length` frames over `network`: Dense layers, LSTM layers, Dense layers."""
+        """Windows of `length` frames; `network` is Dense layers, LSTM layers, Dense layers."""
         layers = network.layers
         lstms = [layer for layer in layers if isinstance(layer, keras.layers.LSTM)]
         before = layers[: layers.index(lstms[0])]
@@ -166,29 +166,36 @@ class SlidingWindow:
         self._states = [[tf.zeros([0, layer.units])] * 2 for layer in lstms]
 
         def step(values, states):
+            count_in = tf.shape(values)[0]
             for layer in before:
                 values = layer(values)
             count = tf.shape(states[0][0])[0] + 1
             updated = []
             for (kernel, recurrent, bias), state in zip(weights, states, strict=True):
                 h, c = (tf.pad(part, [[0, 1], [0, 0]]) for part in state)
-                # the first layer's input is the same one row for all windows
                 gate = tf.matmul(values, kernel) + bias + tf.matmul(h, recurrent)
                 values, c, _ = _cell(gate, c)
                 # a window that has seen its last frame has served
                 served = tf.cast(count == length, tf.int32)
                 updated.append([values[served:], c[served:]])
-            values = values[:1]
+            # of windows that all hear the same frame, only the oldest one's prediction is used
+            values = values[:count_in]
             for layer in after:
                 values = layer(values)
             return values, updated
 
         self._step = tf.function(step, reduce_retracing=True)
 
-    def push(self, frame: np.ndarray) -> np.ndarray:
-        """Take in a frame ``(F,)`` and predict the one after it, ``(F,)`` float32.
+    def push(self, frames: np.ndarray) -> np.ndarray:
+        """Start another window and take all under way one step further.
 
-        The prediction is a whole window's once `length` frames have been taken in.
+        Args:
+            frames: ``(1, F)``, what all windows hear, or ``(R, F)``, what each does, oldest first and
+                the new one last; R is the number of windows under way, `length` at most.
+
+        Returns:
+            Predictions of the oldest window ``(1, F)``, or of all, ``(R, F)``, float32. The oldest one's
+            is a whole window's once `length` frames have been taken in.
         """
-        values, self._states = self._step(tf.constant(frame[None]), self._states)
-        return values.numpy()[0]
+        values, self._states = self._step(tf.constant(frames), self._states)
+        return values.numpy()

