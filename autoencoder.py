@@ -4,7 +4,7 @@ Reads output/NAME/frames.h5; writes weights/NAME/{phase,magnitude}-encoder.weigh
 output/NAME/coded-file.h5.
 """
 
-from joanna import dataset, memory
+from joanna import budget, dataset, memory
 from joanna import settings as settings_module
 from joanna.checkpoint import Checkpoint
 from joanna.errors import UserError
@@ -53,6 +53,7 @@ def main(settings: dict) -> None:
             settings["ae-epoch"],
             settings["ae-iteration"],
             settings["learning-rate"],
+            budget.limit(settings, component, "autoencoder"),
         )
         checkpoint.done()
         predicted = autoencoder.predict(data, batch_size=256, verbose=0)

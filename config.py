@@ -25,6 +25,7 @@ settings = {
     "ae-iteration": 40,  # iterations of the autoencoders; weights are saved after each
     "lstm-epoch": 200,  # epochs an iteration of the LSTM trainings
     "lstm-iteration": 30,  # iterations of the LSTM trainings; weights are saved after each
+    "minutes": 0.0,  # minutes the whole run may take, instead of the epochs above; 0: no such limit
     "batch-size": 256,  # frames a step of the autoencoders
     "learning-rate": 0.001,  # Adam's highest learning rate; it falls along a cosine
     "generator-rate": 0.003,  # the generator's highest learning rate

@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 
-from joanna import dataset, memory
+from joanna import budget, dataset, memory
 from joanna import settings as settings_module
 from joanna.checkpoint import Checkpoint, load_weights
 from joanna.errors import UserError
@@ -53,7 +53,8 @@ def main(settings: dict) -> None:
             path = weights / (settings[f"{component}-encoder"] + ".weights.h5")
             load_weights(networks["autoencoder"], path, settings, "autoencoder")
             model.let_through(networks, latents[component])
-        if checkpoint.of("spliced")["epochs"] < epochs:
+        spliced = checkpoint.of("spliced")
+        if spliced["epochs"] < (max(1, spliced["goal"]) if settings["minutes"] else epochs):
             # the generator's target is about to change
             checkpoint.progress.pop("new", None)
             checkpoint.history.pop("new", None)
@@ -63,12 +64,13 @@ def main(settings: dict) -> None:
         def fit(network, name, rate, *data, checkpoint=checkpoint, component=component):
             training.train(
                 network,
-                _windows(settings, f"{component} {name}", checkpoint.held, *data),
+                _windows(settings, f"{component} {name}", checkpoint.of(name), checkpoint.held, *data),
                 checkpoint,
                 name,
                 f"{component} {name} LSTM layers",
                 *iterations,
                 settings[rate],
+                budget.limit(settings, component, name),
             )
 
         # The encoder stays as it is: its latents are the coded file. The decoder goes on learning.
@@ -97,7 +99,7 @@ def main(settings: dict) -> None:
     print("next: python generate.py")
 
 
-def _windows(settings, place, held, inputs, targets, own=None):
+def _windows(settings, place, progress, held, inputs, targets, own=None):
     """Epoch -> batches of windows that start anywhere; each frame is seen once on average.
 
     With `own`, which gives inputs of the network's own making, a share of the windows that rises to
@@ -107,13 +109,13 @@ def _windows(settings, place, held, inputs, targets, own=None):
     from joanna import training
 
     length, size = settings["window-length"], settings["window-batch"]
-    total, epochs = -(-len(inputs) // length), settings["lstm-epoch"] * settings["lstm-iteration"]
+    total = -(-len(inputs) // length)
 
     def batches(epoch):
         rng = training.epoch_rng(settings["random-seed"], place, epoch)
         starts = dataset.random_windows(total, len(inputs), length, rng)
         windows = dataset.cut(inputs, starts, length)
-        share = settings["own-share"] * min(1, 2 * (epoch + 1) / epochs) if own else 0
+        share = settings["own-share"] * min(1, 2 * (epoch + 1) / max(1, progress["goal"])) if own else 0
         if share:
             if held.get("since") != epoch // _OWN_EPOCHS:
                 held.update(since=np.array(epoch // _OWN_EPOCHS), own=own())

@@ -65,7 +65,8 @@ run() {
 }
 
 JOANNA_COMMAND="./run.sh$([ $# = 0 ] || printf ' %q' "$@")" # what a stopped stage says goes on
-export JOANNA_COMMAND
+JOANNA_BEGAN="$(date +%s)" # the clock of minutes=...
+export JOANNA_COMMAND JOANNA_BEGAN
 run .venv/bin/python -m joanna.cost "$@" || exit $?
 times=""
 for stage in preprocess autoencoder lstm generate; do

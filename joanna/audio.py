@@ -123,10 +123,10 @@ def save_audio(path: Path | BinaryIO, audio: np.ndarray, sample_rate: int, comme
         size = file.tell() - 8
         file.seek(4)
         file.write(size.to_bytes(4, "little"))
-    if isinstance(path, Path):
-        path.write_bytes(file.getvalue())
-    else:
+    if hasattr(path, "write"):
         path.write(file.getvalue())
+    else:
+        Path(path).write_bytes(file.getvalue())
 
 
 def read_comment(path: Path) -> str:

@@ -11,13 +11,15 @@ from joanna import dataset, store
 from joanna.errors import UserError
 
 _ENDING = ".weights.h5"
+_PROGRESS = ("epochs", "steps", "halvings", "goal")
 
 
 class Checkpoint:
     """What a stage has trained of one component.
 
     Attributes:
-        progress: training's name -> epochs done, steps done of the next one, times its rate was halved.
+        progress: training's name -> epochs done, steps done of the next one, times its rate was halved,
+            and the epochs it is to have.
         moments: training's name -> its optimizer's variables; of the training under way alone.
         held: arrays that a training keeps from one epoch to the next, by name.
         history: training's name -> a row an epoch: seconds trained, epochs, loss.
@@ -37,15 +39,20 @@ class Checkpoint:
         return self.path.with_name(f"{self.path.name.removesuffix(_ENDING)}.{word}{_ENDING}")
 
     def of(self, name: str) -> dict:
-        """The progress of a training: its epochs, steps and halvings."""
-        return self.progress.setdefault(name, {"epochs": 0, "steps": 0, "halvings": 0})
+        """The progress of a training: its epochs, steps, halvings and goal."""
+        return self.progress.setdefault(name, dict.fromkeys(_PROGRESS, 0))
 
     def finished(self, epochs: dict[str, int]) -> bool:
-        """Whether the file is whole, fits the settings and holds as many epochs; reads no weights."""
+        """Whether the file is whole, fits the settings and holds as many epochs of each training.
+
+        With minutes set it is as many as had fitted into them. No weights are read.
+        """
         try:
             with store.open_h5(self.path) as file:
                 _check(file.attrs, self.path, self.settings, self.stage, self.made_from)
                 progress = _progress(file.attrs)
+            if self.settings["minutes"]:
+                epochs = {name: max(1, progress[name]["goal"]) for name in epochs}
             return all(progress[name]["epochs"] >= count for name, count in epochs.items())
         except (UserError, *store.MALFORMED):
             return False
@@ -197,6 +204,5 @@ def _history(file):
 
 
 def _progress(attributes):
-    keys = ("epochs", "steps", "halvings")
     stored = json.loads(attributes["progress"])
-    return {name: {key: int(state[key]) for key in keys} for name, state in stored.items()}
+    return {name: {key: int(state[key]) for key in _PROGRESS} for name, state in stored.items()}

@@ -72,7 +72,7 @@ def where(settings: dict) -> None:
 
 def main(settings: dict) -> None:
     """Say what the run will cost, if it is a long one."""
-    if sum(frames_trained(settings)) < _LONG_RUN:
+    if settings["minutes"] or sum(frames_trained(settings)) < _LONG_RUN:
         return
     from joanna.training import duration
 

@@ -45,7 +45,7 @@ _KEYS = {
 }
 # Those that change what is learned, but not how it can be used.
 _TRAINING_KEYS = {
-    "autoencoder": ["dropout", "batch-size", "learning-rate", "random-seed"],
+    "autoencoder": ["dropout", "batch-size", "learning-rate", "random-seed", "minutes"],
     "lstm": ["window-length", "window-batch", "generator-rate", "own-share"],
 }
 

@@ -38,6 +38,7 @@ _RANGES = {
     "ae-iteration": (int, 1, None),
     "lstm-epoch": (int, 1, None),
     "lstm-iteration": (int, 1, None),
+    "minutes": (float, 0.0, 100000.0),
     "batch-size": (int, 1, 65536),
     "learning-rate": (float, 1e-8, 1.0),
     "generator-rate": (float, 1e-8, 1.0),

@@ -30,6 +30,7 @@ def train(
     epochs: int,
     iterations: int,
     learning_rate: float,
+    limit: Callable[[], float] | None = None,
 ) -> None:
     """Train `model` with Adam and a cosine schedule over all iterations x epochs.
 
@@ -46,12 +47,19 @@ def train(
         epochs: epochs an iteration.
         iterations: iterations in all; saved after each, and every 45 s.
         learning_rate: the schedule's highest.
+        limit: gives the seconds it may take; then as many epochs as fit into them are trained.
 
     Raises:
         UserError: the loss explodes at an eighth of the rate, too.
         Stopped: by Ctrl-C or SIGTERM.
     """
-    total, place = epochs * iterations, checkpoint.of(name)
+    place = checkpoint.of(name)
+    if limit and not place["goal"]:
+        place["goal"] = _epochs_within(limit, model, batches)
+        print(f"{label}: {place['goal']:,} epochs fit into {duration(limit())}", flush=True)
+    elif not limit:
+        place["goal"] = epochs * iterations
+    total = place["goal"]
     if place["epochs"] >= total:
         print(f"{label}: all {total:,} epochs are trained already", flush=True)
         return
@@ -61,7 +69,7 @@ def train(
         while True:
             rate = learning_rate * 0.5 ** place["halvings"]
             try:
-                _run(model, batches, checkpoint, name, label, epochs, total, rate, stop)
+                _run(model, batches, checkpoint, name, label, epochs, rate, stop)
                 return
             except FloatingPointError:
                 failed, halvings = place["epochs"] + 1, place["halvings"] + 1
@@ -80,10 +88,38 @@ def train(
             )
 
 
-def _run(model, batches, checkpoint, name, label, epochs, total, rate, stop):
+def _epochs_within(limit, model, batches):
+    """How many epochs fit into the limit, by a few timed steps at a learning rate of 0."""
+    began = time.monotonic()
+    batches(0)  # makes what is made again every eighth epoch
+    once = time.monotonic() - began
+    began = time.monotonic()
+    todo = batches(0)
+    again = time.monotonic() - began
+    compile_for(model, 1000, 0.0)
+    seconds = []
+    for _ in range(6):
+        began = time.monotonic()
+        _step(model, todo[0], np.random.default_rng(0))
+        seconds.append(time.monotonic() - began)
+    epoch = len(todo) * float(np.median(seconds[2:])) + again + once / 8
+    # the first step traces the graph, as the training's own will again
+    return max(1, int((limit() - seconds[0]) / epoch))
+
+
+def _step(model, batch, draws):
+    """Train on a batch, with dropout seeded by `draws`; the loss, averaged over the epoch so far."""
+    for layer in model.layers:
+        if getattr(layer, "seed_generator", None):
+            state = layer.seed_generator.state
+            state.assign(draws.integers(0, 2**31, size=state.shape))
+    return float(model.train_on_batch(*_spread(model, *batch)))
+
+
+def _run(model, batches, checkpoint, name, label, epochs, rate, stop):
     """Train from the checkpoint's place to the end; FloatingPointError if the loss explodes."""
     place = checkpoint.of(name)
-    start, done = place["epochs"], place["steps"]
+    start, done, total = place["epochs"], place["steps"], place["goal"]
     first = batches(start)
     steps = len(first)
     compile_for(model, total * steps, rate)
@@ -93,7 +129,6 @@ def _run(model, batches, checkpoint, name, label, epochs, total, rate, stop):
     for variable, value in zip(variables, checkpoint.moments.pop(name, []), strict=False):
         variable.assign(value)
     model.optimizer.iterations.assign(start * steps + done)
-    dropouts = [layer for layer in model.layers if getattr(layer, "seed_generator", None)]
 
     def save():
         checkpoint.save(name, [variable.numpy() for variable in variables])
@@ -109,10 +144,7 @@ def _run(model, batches, checkpoint, name, label, epochs, total, rate, stop):
         todo = first if epoch == start else batches(epoch)
         for step in range(place["steps"], steps):
             draws = epoch_rng(checkpoint.settings["random-seed"], label, "dropout", epoch, step)
-            for layer in dropouts:
-                state = layer.seed_generator.state
-                state.assign(draws.integers(0, 2**31, size=state.shape))
-            loss = float(model.train_on_batch(*_spread(model, *todo[step])))
+            loss = _step(model, todo[step], draws)
             if not loss <= _EXPLODED:
                 raise FloatingPointError
             whole = step + 1 == steps
@@ -120,7 +152,9 @@ def _run(model, batches, checkpoint, name, label, epochs, total, rate, stop):
             now = time.monotonic()
             if whole:
                 history.append([trained + now - began, epoch + 1, loss])
-            due = now - saved > _SECONDS_BETWEEN_SAVES or (whole and (epoch + 1) % epochs == 0)
+            due = now - saved > _SECONDS_BETWEEN_SAVES or (
+                whole and ((epoch + 1) % epochs == 0 or epoch + 1 == total)
+            )
             if due or stop.asked:
                 saved = save()
             if stop.asked:

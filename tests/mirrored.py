@@ -22,7 +22,7 @@ def curve(strategy):
         def __init__(self):
             self.settings, self.moments, self.afresh = {"random-seed": 0}, {}, False
             self.history = {}
-            self.place = {"epochs": 0, "steps": 0, "halvings": 0}
+            self.place = {"epochs": 0, "steps": 0, "halvings": 0, "goal": 0}
 
         def of(self, name):
             return self.place

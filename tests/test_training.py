@@ -16,7 +16,7 @@ class Memory:
 
     def __init__(self):
         self.settings, self.moments, self.history, self.afresh = {"random-seed": 0}, {}, {}, False
-        self.place, self.saved = {"epochs": 0, "steps": 0, "halvings": 0}, []
+        self.place, self.saved = {"epochs": 0, "steps": 0, "halvings": 0, "goal": 0}, []
 
     def of(self, name):
         return self.place
