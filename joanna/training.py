@@ -60,6 +60,7 @@ def train(
     elif not limit:
         place["goal"] = epochs * iterations
     total = place["goal"]
+    epochs = total if limit else epochs
     if place["epochs"] >= total:
         print(f"{label}: all {total:,} epochs are trained already", flush=True)
         return
@@ -90,19 +91,19 @@ def train(
 
 def _epochs_within(limit, model, batches):
     """How many epochs fit into the limit, by a few timed steps at a learning rate of 0."""
-    began = time.monotonic()
-    batches(0)  # makes what is made again every eighth epoch
-    once = time.monotonic() - began
-    began = time.monotonic()
-    todo = batches(0)
-    again = time.monotonic() - began
+    todo = batches(0)  # traces what the batches are made with
+    made = []
+    for epoch in (8, 9):  # some of it is made every eighth epoch only
+        began = time.monotonic()
+        batches(epoch)
+        made.append(time.monotonic() - began)
     compile_for(model, 1000, 0.0)
     seconds = []
     for _ in range(6):
         began = time.monotonic()
         _step(model, todo[0], np.random.default_rng(0))
         seconds.append(time.monotonic() - began)
-    epoch = len(todo) * float(np.median(seconds[2:])) + again + once / 8
+    epoch = len(todo) * float(np.median(seconds[2:])) + made[0] / 8 + made[1]
     # the first step traces the graph, as the training's own will again
     return max(1, int((limit() - seconds[0]) / epoch))
 
