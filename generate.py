@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -43,134 +44,62 @@ def main(settings: dict, out: str = "", clip: str = "") -> None:
         raise UserError(f"--out {out}: there is no such folder; make it first")
     output, weights = settings_module.output_folder(settings), settings_module.weights_folder(settings)
     songs, attributes = dataset.load_frames(output / "frames.h5", settings)
-    source, blocks = songs.pop("audio"), int(attributes["blocks"])
+    source, rate = songs.pop("audio"), settings["sample-rate"]
     coded = dataset.load_latents(output / (settings["coded-file"] + ".h5"), settings)[1]
-    rate, overlap = settings["sample-rate"], settings["overlap"]
-    hop = settings["frame-length"] // overlap
-    samples = round(settings["generate-seconds"] * rate)
-    # a frame's length is cut off at both ends, where the joined frames fade
-    count = math.ceil((samples + 2 * settings["frame-length"]) / hop) + overlap
-    seeds = _seeds(settings, songs, blocks)
+    seeds = _seeds(settings, songs, int(attributes["blocks"]))
     memory.check(settings, "generating")
     os.environ.setdefault("TF_NUM_INTRAOP_THREADS", CORES_EACH)
-    from joanna import (
-        audio,
-        checkpoint,
-        model,
-        phase,
-        report,
-        scores,
-        training,
-    )  # TensorFlow takes seconds to import
+    from joanna import scores  # scipy and, below, TensorFlow take seconds to import
 
-    networks, states, seals = {}, {}, []
-    for component in dataset.COMPONENTS:
-        networks[component] = model.build(settings)
-        path = weights / f"{component}-{settings['lstm-file']}.weights.h5"
-        state = checkpoint.load_weights(networks[component]["network"], path, settings, "lstm")
-        states[component] = state
-        seals.append(store.seal(path))
-        if not state["progress"].get("new", {}).get("epochs"):
-            raise UserError(f"{path} holds no trained generator yet; run: python lstm.py")
-        if state["made_from"] != coded["identity"]:
-            raise UserError(
-                f"{path} was trained before the autoencoders were trained again; run: python lstm.py"
-            )
+    networks, history, seals = _trained(settings, weights, coded["identity"])
     if clip and settings_module.read_recipe(clip)["weights"] != seals:
         raise UserError(f"{clip} was made with other weights than those in {weights}; train them again")
-    methods = {"part": part, "whole": whole}
-    wanted = list(methods) if settings["method"] == "both" else [settings["method"]]
-    takes = range(settings["takes"])
-    jobs = [
-        (m, length, take) for m in wanted for length in settings["sequence-lengths"] for take in takes
-    ]
 
-    stopped = threading.Event()
-
-    def generated(component):
-        song, network = songs[component]["frames"], networks[component]["network"]
-
-        def frames(job):
-            method, length, take = job
-            title = f"{component}: {method}, sequences of {length}"
-            print(title + (f", take {take + 1}" if settings["takes"] > 1 else ""), flush=True)
-            rng = training.epoch_rng(settings["random-seed"], "generate", component, *job)
-            own = hearing(song, settings["variation"], rng, math.ceil(_LOOP_SECONDS * rate / hop), title)
-
-            def hear(frame):
-                if stopped.is_set():
-                    raise InterruptedError
-                return own(frame)
-
-            seed = seeds[component] if settings["seed-source"] else seeds[component][:length]
-            result = methods[method](network, seed, length, count, hear)
-            if not np.isfinite(result).all():
-                raise UserError(f"{title}: the network put out NaN or Inf; run: python lstm.py")
-            return match(result) if settings["match-statistics"] else result
-
-        with ThreadPoolExecutor(2) as pool:
-            waiting = [pool.submit(frames, job) for job in jobs]
-            try:
-                return dict(zip(jobs, (clip.result() for clip in waiting), strict=True))
-            except BaseException:
-                stopped.set()
-                pool.shutdown(cancel_futures=True)
-                raise
-
-    def unscale(frames, component):
-        return frames * songs[component]["deviation"] + songs[component]["mean"]
-
-    rebuilt = {}
-    for name in dataset.COMPONENTS:
-        spliced = networks[name]["spliced"].predict_on_batch(songs[name]["frames"][None])[0]
-        rebuilt[name] = unscale(spliced, name)
-    path = output / "reconstruction.wav"
-    signal = _join(rebuilt["magnitude"], rebuilt["phase"], settings)
-    # as heard: joining the frames has evened out part of the phases' errors
-    song_phases = np.angle(audio.stft(signal, settings["frame-length"], overlap))
-    pictured = [source, _write(path, signal, source, rate, "autoencoder.py")]
-    likeness = scores.mel_correlation(pictured[1], source, rate)
+    signal = _reconstruction(settings, networks, songs)
+    signal = _write(output / "reconstruction.wav", signal, source, rate, "autoencoder.py")
+    likeness = scores.mel_correlation(signal, source, rate)
     print(f"  its log-mel spectrogram correlates {likeness:.3f} with the source's")
+    signals = {"source": source, "reconstruction": signal}
 
-    began = time.monotonic()
-    ways = ["follow", "network", "griffin-lim"]
-    if settings["phase-method"] != "all":
-        ways = [settings["phase-method"]]
-    magnitudes = generated("magnitude")
-    phases = generated("phase") if set(ways) != {"follow"} else {}
+    methods = ["part", "whole"] if settings["method"] == "both" else [settings["method"]]
+    jobs = list(product(methods, settings["sequence-lengths"], range(settings["takes"])))
+    ways = [settings["phase-method"]]
+    if ways == ["all"]:
+        ways = ["follow", "network", "griffin-lim"]
+    began, frames = time.monotonic(), {}
+    for component in ("magnitude",) if ways == ["follow"] else ("magnitude", "phase"):
+        frames[component] = _generate(
+            settings, component, networks[component]["network"], songs[component], seeds[component], jobs
+        )
     took = time.monotonic() - began
     speed = len(jobs) * settings["generate-seconds"] / took
-    print(
-        f"generated {len(jobs)} clips of {settings['generate-seconds']:g} s in {took:.0f} s: "
-        f"{speed:.2f} times real time"
-    )
-    song = scores.Song(source, rate, hop / rate)
+    print(f"generated {len(jobs)} clips of {settings['generate-seconds']:g} s in {took:.0f} s: ", end="")
+    print(f"{speed:.2f} times real time")
+
+    song = scores.Song(source, rate, settings["frame-length"] / settings["overlap"] / rate)
     found, results = {}, {component: {} for component in dataset.COMPONENTS}
-    for method, length in dict.fromkeys(job[:2] for job in jobs):
-        for way in ways:
-            clips = []
-            for take in takes:
-                job = method, length, take
-                magnitude = unscale(magnitudes[job], "magnitude")
-                if way == "follow":
-                    place = phase.follow(magnitudes[job], songs["magnitude"]["frames"])
-                    angles = song_phases[place]
-                else:
-                    angles = unscale(phases[job], "phase")
-                if way == "griffin-lim":
-                    angles = phase.griffin_lim(_linear(magnitude, settings), angles, overlap)
-                signal = _join(magnitude, angles, settings)[settings["frame-length"] :][:samples]
-                clips.append((song.score(signal), signal, magnitude, angles))
-            clips.sort(key=lambda clip: song.rank(clip[0]))
-            for place, (score, signal, magnitude, angles) in enumerate(clips, 1):
-                name = f"{method}-{length}" + (f"-{way}" if len(ways) > 1 else "")
-                name += f"-take-{place}" if len(clips) > 1 else ""
-                alone = {"method": method, "sequence-lengths": [length], "phase-method": way}
-                made = json.dumps({"settings": {**settings, **alone}, "weights": seals})
-                pictured.append(_write(output / f"{name}.wav", signal, source, rate, "lstm.py", made))
-                print(f"  {song.line(score)}")
-                found[name] = score
-                results["magnitude"][name], results["phase"][name] = magnitude, angles
+    for (method, length), way in product(dict.fromkeys(job[:2] for job in jobs), ways):
+        takes = []
+        for job in jobs:
+            if job[:2] == (method, length):
+                magnitude = frames["magnitude"][job]
+                angles = _phases(settings, way, songs, signals["reconstruction"], frames, job)
+                signal = _join(_unscale(magnitude, songs["magnitude"]), angles, settings)
+                signal = _cut(signal, settings)
+                takes.append((song.score(signal), signal, magnitude, angles))
+        takes.sort(key=lambda take: song.rank(take[0]))
+        alone = {"method": method, "sequence-lengths": [length], "phase-method": way}
+        recipe = json.dumps({"settings": {**settings, **alone}, "weights": seals})
+        for place, (score, signal, magnitude, angles) in enumerate(takes, 1):
+            name = f"{method}-{length}" + (f"-{way}" if len(ways) > 1 else "")
+            name += f"-take-{place}" if len(takes) > 1 else ""
+            path = output / f"{name}.wav"
+            signals[name] = _write(path, signal, source, rate, "lstm.py", recipe)
+            print(f"  {song.line(score)}")
+            found[name] = score
+            results["magnitude"][name] = _unscale(magnitude, songs["magnitude"])
+            results["phase"][name] = angles
+
     if out:
         best = min(found, key=lambda name: song.rank(found[name]))
         content = (output / f"{best}.wav").read_bytes()
@@ -180,39 +109,125 @@ def main(settings: dict, out: str = "", clip: str = "") -> None:
         path = output / (settings[f"{component}-result"] + ".h5")
         dataset.save_h5(path, arrays, settings, "lstm")
         print(f"wrote {path}")
-    path = output / "scores.yaml"
+    _show(settings, output, signals, song, found, history, speed)
+    settings_module.save(settings)
+
+
+def _trained(settings, weights, made_from):
+    """Each component's networks; what its trainings' losses were; the weights files' checksums."""
+    from joanna import model
+    from joanna.checkpoint import load_weights, read_history
+
+    networks, history, seals = {}, {}, []
+    for component in dataset.COMPONENTS:
+        networks[component] = model.build(settings)
+        path = weights / f"{component}-{settings['lstm-file']}.weights.h5"
+        state = load_weights(networks[component]["network"], path, settings, "lstm")
+        if not state["progress"].get("new", {}).get("epochs"):
+            raise UserError(f"{path} holds no trained generator yet; run: python lstm.py")
+        if state["made_from"] != made_from:
+            raise UserError(
+                f"{path} was trained before the autoencoders were trained again; run: python lstm.py"
+            )
+        seals.append(store.seal(path))
+        before = read_history(weights / (settings[f"{component}-encoder"] + ".weights.h5"))
+        for name, rows in {**before, **state["history"]}.items():
+            history[f"{component} {name}"] = rows
+    return networks, history, seals
+
+
+def _reconstruction(settings, networks, songs):
+    """Audio ``(S,)`` of the song through the spliced autoencoders."""
+    rebuilt = {}
+    for component, song in songs.items():
+        frames = networks[component]["spliced"].predict_on_batch(song["frames"][None])[0]
+        rebuilt[component] = _unscale(frames, song)
+    return _join(rebuilt["magnitude"], rebuilt["phase"], settings)
+
+
+def _generate(settings, component, network, song, seed, jobs):
+    """Frames of each job (method, length, take), scaled; two at a time."""
+    from joanna import training
+
+    hop = settings["frame-length"] // settings["overlap"]
+    limit = math.ceil(_LOOP_SECONDS * settings["sample-rate"] / hop)
+    samples = round(settings["generate-seconds"] * settings["sample-rate"])
+    # a frame's length is cut off at both ends, where the joined frames fade
+    count = math.ceil((samples + 2 * settings["frame-length"]) / hop) + settings["overlap"]
+    stopped = threading.Event()
+
+    def frames(job):
+        method, length, take = job
+        title = f"{component}: {method}, sequences of {length}"
+        print(title + (f", take {take + 1}" if settings["takes"] > 1 else ""), flush=True)
+        rng = training.epoch_rng(settings["random-seed"], "generate", component, *job)
+        like = hearing(song["frames"], settings["variation"], rng, limit, title)
+
+        def hear(frame):
+            if stopped.is_set():
+                raise InterruptedError
+            return like(frame)
+
+        start = seed if settings["seed-source"] else seed[:length]
+        result = {"part": part, "whole": whole}[method](network, start, length, count, hear)
+        if not np.isfinite(result).all():
+            raise UserError(f"{title}: the network put out NaN or Inf; run: python lstm.py")
+        return match(result) if settings["match-statistics"] else result
+
+    with ThreadPoolExecutor(2) as pool:
+        waiting = [pool.submit(frames, job) for job in jobs]
+        try:
+            return dict(zip(jobs, (done.result() for done in waiting), strict=True))
+        except BaseException:
+            stopped.set()
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _phases(settings, way, songs, reconstruction, frames, job):
+    """Phases ``(M, F)`` in radians for a job's magnitudes."""
+    from joanna import audio, phase
+
+    if way == "follow":
+        # as heard: joining the reconstruction's frames has evened out part of their errors
+        spectra = audio.stft(reconstruction, settings["frame-length"], settings["overlap"])
+        return np.angle(spectra)[phase.follow(frames["magnitude"][job], songs["magnitude"]["frames"])]
+    angles = _unscale(frames["phase"][job], songs["phase"])
+    if way == "network":
+        return angles
+    magnitude = _linear(_unscale(frames["magnitude"][job], songs["magnitude"]), settings)
+    return phase.griffin_lim(magnitude, angles, settings["overlap"])
+
+
+def _show(settings, output, signals, song, found, history, speed):
+    """Write the scores, the picture of all signals and the report."""
+    from joanna import audio, report, training
+
+    rate = settings["sample-rate"]
     text = yaml.safe_dump({"source": song.yardsticks, **found}, sort_keys=False)
-    store.write(path, lambda path: path.write_text(text), sealed=False)
-    print(f"wrote {path}")
-    path = output / "spectrograms.png"
-    longest = max(len(signal) for signal in pictured[2:])
-    image = _png([signal[:longest] for signal in pictured], rate)
-    store.write(path, lambda path: path.write_bytes(image), sealed=False)
-    print(f"wrote {path}")
+    longest = max(len(signals[name]) for name in found)
+    image = _png([signal[:longest] for signal in signals.values()], rate)
+    for name, content in (("scores.yaml", text.encode()), ("spectrograms.png", image)):
+        path = output / name
+        store.write(path, lambda path, content=content: path.write_bytes(content), sealed=False)
+        print(f"wrote {path}")
     clips = []
-    for name, signal in zip(("source", "reconstruction", *found), pictured, strict=True):
+    for name, signal in signals.items():
         wav = io.BytesIO()
         audio.save_audio(wav, signal, rate)
         clip = {"name": name, "seconds": len(signal) / rate, "wav": wav.getvalue()}
         clip["picture"] = _png([signal], rate)
         if name in found:
-            clip["found"] = found[name]
-            clip["scores"] = report.describe(found[name], song.yardsticks)
+            clip |= {"found": found[name], "scores": report.describe(found[name], song.yardsticks)}
         clips.append(clip)
-    losses = {}
-    for name, state in states.items():
-        path = weights / (settings[f"{name}-encoder"] + ".weights.h5")
-        for key, rows in {**checkpoint.read_history(path), **state["history"]}.items():
-            losses[f"{name} {key}"] = rows
     facts = {
-        "learned from": f"{len(source) / rate:.1f} s at {rate} Hz",
-        "training": training.duration(sum(rows[-1][0] for rows in losses.values() if rows)),
+        "learned from": f"{len(signals['source']) / rate:.1f} s at {rate} Hz",
+        "training": training.duration(sum(rows[-1][0] for rows in history.values() if rows)),
         "generating": f"{speed:.2f} times real time",
     }
     path = output / "report.html"
-    report.write(path, clips, losses, settings, facts)
+    report.write(path, clips, history, settings, facts)
     print(f"wrote {path}")
-    settings_module.save(settings)
 
 
 def _png(signals, rate):
@@ -363,6 +378,17 @@ def match(frames: np.ndarray) -> np.ndarray:
 def _linear(magnitude, settings):
     """Linear magnitudes of compressed ones."""
     return np.maximum(magnitude, 0) ** (1 / settings["magnitude-power"])
+
+
+def _unscale(frames, song):
+    """Scaled frames ``(M, F)`` back at the song's mean and deviation in each bin."""
+    return frames * song["deviation"] + song["mean"]
+
+
+def _cut(signal, settings):
+    """As much of generated audio as was asked for, from where the joined frames no longer fade."""
+    samples = round(settings["generate-seconds"] * settings["sample-rate"])
+    return signal[settings["frame-length"] :][:samples]
 
 
 def _join(magnitude, phase, settings):

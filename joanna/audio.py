@@ -101,7 +101,8 @@ def _read_other(data, name):
     try:
         return soundfile.read(io.BytesIO(data), dtype="float64", always_2d=True)
     except (RuntimeError, ValueError, TypeError) as error:  # LibsndfileError is a RuntimeError
-        raise UserError(f"{name}: not a readable recording ({error}); export it again") from None
+        reason = getattr(error, "error_string", error)
+        raise UserError(f"{name}: not a readable recording ({reason}); export it again") from None
 
 
 def resample(audio: np.ndarray, rate: int, wanted: int) -> np.ndarray:
@@ -118,6 +119,7 @@ def save_audio(path: Path | BinaryIO, audio: np.ndarray, sample_rate: int, comme
     if comment:
         text = comment.encode() + b"\0"
         text += b"\0" * (len(text) % 2)
+        file.seek(0, io.SEEK_END)
         info = b"INFOICMT" + len(text).to_bytes(4, "little") + text
         file.write(b"LIST" + len(info).to_bytes(4, "little") + info)
         size = file.tell() - 8
