@@ -51,8 +51,8 @@ def main(settings: dict, out: str = "", clip: str = "") -> None:
     os.environ.setdefault("TF_NUM_INTRAOP_THREADS", CORES_EACH)
     from joanna import scores  # scipy and, below, TensorFlow take seconds to import
 
-    networks, history, seals = _trained(settings, weights, coded["identity"])
-    if clip and settings_module.read_recipe(clip)["weights"] != seals:
+    networks, history, prints = _trained(settings, weights, coded["identity"])
+    if clip and settings_module.read_recipe(clip)["weights"] != prints:
         raise UserError(f"{clip} was made with other weights than those in {weights}; train them again")
 
     signal = _reconstruction(settings, networks, songs)
@@ -89,7 +89,7 @@ def main(settings: dict, out: str = "", clip: str = "") -> None:
                 takes.append((song.score(signal), signal, magnitude, angles))
         takes.sort(key=lambda take: song.rank(take[0]))
         alone = {"method": method, "sequence-lengths": [length], "phase-method": way}
-        recipe = json.dumps({"settings": {**settings, **alone}, "weights": seals})
+        recipe = json.dumps({"settings": {**settings, **alone}, "weights": prints})
         for place, (score, signal, magnitude, angles) in enumerate(takes, 1):
             name = f"{method}-{length}" + (f"-{way}" if len(ways) > 1 else "")
             name += f"-take-{place}" if len(takes) > 1 else ""
@@ -114,11 +114,11 @@ def main(settings: dict, out: str = "", clip: str = "") -> None:
 
 
 def _trained(settings, weights, made_from):
-    """Each component's networks; what its trainings' losses were; the weights files' checksums."""
+    """Each component's networks; what its trainings' losses were; the weights' fingerprints."""
     from joanna import model
     from joanna.checkpoint import load_weights, read_history
 
-    networks, history, seals = {}, {}, []
+    networks, history, prints = {}, {}, []
     for component in dataset.COMPONENTS:
         networks[component] = model.build(settings)
         path = weights / f"{component}-{settings['lstm-file']}.weights.h5"
@@ -129,11 +129,11 @@ def _trained(settings, weights, made_from):
             raise UserError(
                 f"{path} was trained before the autoencoders were trained again; run: python lstm.py"
             )
-        seals.append(store.seal(path))
+        prints.append(dataset.identity(*networks[component]["network"].get_weights()))
         before = read_history(weights / (settings[f"{component}-encoder"] + ".weights.h5"))
         for name, rows in {**before, **state["history"]}.items():
             history[f"{component} {name}"] = rows
-    return networks, history, seals
+    return networks, history, prints
 
 
 def _reconstruction(settings, networks, songs):

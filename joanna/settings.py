@@ -138,7 +138,7 @@ def _read_yaml(path: str) -> dict:
 
 
 def read_recipe(path: str) -> dict:
-    """What a clip was made with: settings, weights' checksums.
+    """What a clip was made with: settings, weights' fingerprints.
 
     Raises:
         UserError: the file is missing or no clip of ours.

@@ -71,7 +71,7 @@ def _write(path, samples):
 
 BAD = {
     "no such file": lambda path: path,
-    "not a": lambda path: path.write_bytes(b"") and path,
+    "not a": lambda path: path.write_bytes(b""),
     "not a readable": lambda path: path.write_bytes(b"hello, not audio") and path,
     "truncated wav": lambda path: path.write_bytes(_write(path, tone()).read_bytes()[:-3000]),
     "holds no samples": lambda path: _write(path, np.zeros(0, np.int16)),
