@@ -7,6 +7,8 @@ the clips in order), scores.yaml, report.html and {phase,magnitude}-result.h5.
 `--out FILE` puts the best clip there, too; `--from CLIP.wav` makes a clip again, byte for byte.
 """
 
+import contextlib
+import hashlib
 import io
 import json
 import math
@@ -46,6 +48,10 @@ def main(settings: dict, out: str = "", clip: str = "") -> None:
     songs, attributes = dataset.load_frames(output / "frames.h5", settings)
     source, rate = songs.pop("audio"), settings["sample-rate"]
     coded = dataset.load_latents(output / (settings["coded-file"] + ".h5"), settings)[1]
+    done, made_with = output / ".generated.json", _made_with(settings, output, weights)
+    if settings["load-weights"] and not (out or clip) and store.noted(done, made_with):
+        print(f"nothing has changed: the clips in {output} are as the settings say")
+        return
     seeds = _seeds(settings, songs, int(attributes["blocks"]))
     memory.check(settings, "generating")
     os.environ.setdefault("TF_NUM_INTRAOP_THREADS", CORES_EACH)
@@ -111,6 +117,24 @@ def main(settings: dict, out: str = "", clip: str = "") -> None:
         print(f"wrote {path}")
     _show(settings, output, signals, song, found, history, speed)
     settings_module.save(settings)
+    files = [f"{name}.wav" for name in signals if name != "source"]
+    files += ["scores.yaml", "spectrograms.png", "report.html"]
+    files += [settings[f"{component}-result"] + ".h5" for component in results]
+    store.note(done, made_with, [output / name for name in files])
+
+
+def _made_with(settings, output, weights):
+    """What all that is written follows from: the settings, the files read, if all are there."""
+    paths = [output / "frames.h5", output / (settings["coded-file"] + ".h5")]
+    paths += [weights / f"{name}-{settings['lstm-file']}.weights.h5" for name in dataset.COMPONENTS]
+    made_with = {"settings": {**settings, "load-weights": True}}
+    with contextlib.suppress(store.DamagedError):  # who reads them says so
+        made_with["files"] = [store.seal(path) for path in paths]
+    if settings["seed-source"]:
+        with contextlib.suppress(OSError):
+            content = dataset.source_path(settings, "seed-source").read_bytes()
+            made_with["seed-source"] = hashlib.sha256(content).hexdigest()
+    return made_with
 
 
 def _trained(settings, weights, made_from):

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import hashlib
+import json
 import os
 import shutil
 from collections.abc import Callable
@@ -97,6 +98,28 @@ def seal(path: Path) -> str:
     except FileNotFoundError:
         raise DamagedError(f"{path} is missing") from None
     return digest.hex()
+
+
+def note(path: Path, made_with: dict, files: list[Path]) -> None:
+    """Write beside `files` what they were made with, so that `noted` can tell."""
+    digests = {file.name: _digest(file, file.stat().st_size).hex() for file in files}
+    text = json.dumps({"made with": made_with, "files": digests})
+    write(path, lambda path: path.write_text(text), sealed=False)
+
+
+def noted(path: Path, made_with: dict) -> list[str]:
+    """Names of the files noted at `path`, if all are as they were written, with the same; else none."""
+    try:
+        found = json.loads(path.read_text())
+        if found["made with"] != json.loads(json.dumps(made_with)):
+            return []
+        for name, digest in found["files"].items():
+            file = path.with_name(Path(name).name)
+            if _digest(file, file.stat().st_size).hex() != digest:
+                return []
+        return list(found["files"])
+    except MALFORMED:
+        return []
 
 
 def _digest(path: Path, size: int) -> bytes:
