@@ -317,8 +317,13 @@ def locked(settings: dict):
     """Hold the run's folders alone while in it; the system lets go of a dead process's hold.
 
     Raises:
-        UserError: another process holds them.
+        UserError: another process holds them, or they cannot be written to.
     """
+    for folder in (output_folder(settings), weights_folder(settings)):
+        if not os.access(folder, os.W_OK | os.X_OK):  # now, not after hours of training
+            raise UserError(
+                f"{folder} cannot be written to; change its permissions or choose another name"
+            )
     path = output_folder(settings) / ".lock"
     with path.open("a+") as file:
         try:

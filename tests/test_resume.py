@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -376,3 +377,39 @@ def test_folders_that_cannot_be_written_are_named(tmp_path, song):
     assert (result.returncode, result.stdout) == (2, "")
     assert "output" in result.stderr
     assert result.stderr.count("\n") == 1
+
+
+def test_a_folder_without_permission_is_named_and_left_as_it_was(tmp_path, song):
+    prefix = []
+    if os.geteuid() == 0:  # root may write anywhere, but for what is taken from it
+        if not shutil.which("setpriv"):
+            pytest.skip("runs as root, and there is no setpriv to make it less")
+        prefix = ["setpriv", "--bounding-set=-dac_override", "--inh-caps=-dac_override"]
+    folder = copy_project(tmp_path / "project")
+    words = [*TINY, f"source={song}"]
+    subprocess.run(
+        [sys.executable, "preprocess.py", *words], cwd=folder, check=True, capture_output=True
+    )
+    run, before = folder / "output" / "my-song", {}
+    for path in run.iterdir():
+        before[path] = path.read_bytes()
+    for folder_mode, lock_mode, said in (
+        (0o555, 0o644, "cannot be written to"),
+        (0o755, 0o444, "denied"),
+    ):
+        run.chmod(folder_mode)
+        (run / ".lock").chmod(lock_mode)
+        for stage in ("preprocess", "autoencoder"):
+            result = subprocess.run(
+                [*prefix, sys.executable, f"{stage}.py", *words, "block-count=50"],
+                cwd=folder,
+                capture_output=True,
+                text=True,
+            )
+            assert (result.returncode, result.stdout) == (2, "")
+            assert said in result.stderr
+            assert str(run) in result.stderr
+            assert result.stderr.count("\n") == 1
+    run.chmod(0o755)
+    before.pop(run / ".lock")
+    assert {path: path.read_bytes() for path in run.iterdir() if path.name != ".lock"} == before
