@@ -15,7 +15,6 @@ import math
 import os
 import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from pathlib import Path
@@ -30,9 +29,6 @@ from joanna.errors import UserError
 # Two clips are generated side by side, each on its share of the cores: a matrix product of a few rows
 # gains little from more.
 CORES_EACH = str(max(1, (os.cpu_count() or 2) // 2))
-
-_LOOP_SECONDS = 3.0  # a loop this long is broken
-_ALIKE = 0.9  # correlation from which on two frames count as the same
 
 
 def main(settings: dict, out: str = "", clip: str = "") -> None:
@@ -90,7 +86,7 @@ def main(settings: dict, out: str = "", clip: str = "") -> None:
             if job[:2] == (method, length):
                 magnitude = frames["magnitude"][job]
                 angles = _phases(settings, way, songs, signals["reconstruction"], frames, job)
-                signal = _join(_unscale(magnitude, songs["magnitude"]), angles, settings)
+                signal = dataset.join(dataset.unscale(magnitude, songs["magnitude"]), angles, settings)
                 signal = _cut(signal, settings)
                 takes.append((song.score(signal), signal, magnitude, angles))
         takes.sort(key=lambda take: song.rank(take[0]))
@@ -103,7 +99,7 @@ def main(settings: dict, out: str = "", clip: str = "") -> None:
             signals[name] = _write(path, signal, source, rate, "lstm.py", recipe)
             print(f"  {song.line(score)}")
             found[name] = score
-            results["magnitude"][name] = _unscale(magnitude, songs["magnitude"])
+            results["magnitude"][name] = dataset.unscale(magnitude, songs["magnitude"])
             results["phase"][name] = angles
 
     if out:
@@ -165,16 +161,15 @@ def _reconstruction(settings, networks, songs):
     rebuilt = {}
     for component, song in songs.items():
         frames = networks[component]["spliced"].predict_on_batch(song["frames"][None])[0]
-        rebuilt[component] = _unscale(frames, song)
-    return _join(rebuilt["magnitude"], rebuilt["phase"], settings)
+        rebuilt[component] = dataset.unscale(frames, song)
+    return dataset.join(rebuilt["magnitude"], rebuilt["phase"], settings)
 
 
 def _generate(settings, component, network, song, seed, jobs):
     """Frames of each job (method, length, take), scaled; two at a time."""
-    from joanna import training
+    from joanna import generation, training
 
     hop = settings["frame-length"] // settings["overlap"]
-    limit = math.ceil(_LOOP_SECONDS * settings["sample-rate"] / hop)
     samples = round(settings["generate-seconds"] * settings["sample-rate"])
     # a frame's length is cut off at both ends, where the joined frames fade
     count = math.ceil((samples + 2 * settings["frame-length"]) / hop) + settings["overlap"]
@@ -185,7 +180,8 @@ def _generate(settings, component, network, song, seed, jobs):
         title = f"{component}: {method}, sequences of {length}"
         print(title + (f", take {take + 1}" if settings["takes"] > 1 else ""), flush=True)
         rng = training.epoch_rng(settings["random-seed"], "generate", component, *job)
-        like = hearing(song["frames"], settings["variation"], rng, limit, title)
+        limit = generation.loop_limit(settings)
+        like = generation.hearing(song["frames"], settings["variation"], rng, limit, title)
 
         def hear(frame):
             if stopped.is_set():
@@ -193,10 +189,10 @@ def _generate(settings, component, network, song, seed, jobs):
             return like(frame)
 
         start = seed if settings["seed-source"] else seed[:length]
-        result = {"part": part, "whole": whole}[method](network, start, length, count, hear)
+        result = getattr(generation, method)(network, start, length, count, hear)
         if not np.isfinite(result).all():
             raise UserError(f"{title}: the network put out NaN or Inf; run: python lstm.py")
-        return match(result) if settings["match-statistics"] else result
+        return generation.match(result) if settings["match-statistics"] else result
 
     with ThreadPoolExecutor(2) as pool:
         waiting = [pool.submit(frames, job) for job in jobs]
@@ -216,10 +212,10 @@ def _phases(settings, way, songs, reconstruction, frames, job):
         # as heard: joining the reconstruction's frames has evened out part of their errors
         spectra = audio.stft(reconstruction, settings["frame-length"], settings["overlap"])
         return np.angle(spectra)[phase.follow(frames["magnitude"][job], songs["magnitude"]["frames"])]
-    angles = _unscale(frames["phase"][job], songs["phase"])
+    angles = dataset.unscale(frames["phase"][job], songs["phase"])
     if way == "network":
         return angles
-    magnitude = _linear(_unscale(frames["magnitude"][job], songs["magnitude"]), settings)
+    magnitude = dataset.linear(dataset.unscale(frames["magnitude"][job], songs["magnitude"]), settings)
     return phase.griffin_lim(magnitude, angles, settings["overlap"])
 
 
@@ -294,132 +290,10 @@ def _seeds(settings, songs, blocks):
     }
 
 
-def hearing(
-    song: np.ndarray, variation: float, rng: np.random.Generator, limit: int, title: str
-) -> Callable[[np.ndarray], np.ndarray]:
-    """What the network hears of each frame it has put out: a frame of the song that is like it.
-
-    The likelier the nearer, with probability proportional to exp(-distance / variation), drawn by the
-    Gumbel-max trick (Maddison, Tarlow and Minka 2014, arXiv:1411.0030). Errors do not add up, and the
-    clip may go on from any place that is like the one it has come to; it rests on none, for no frame is
-    heard twice within `limit` frames. Without variation it hears its own frames. When the last `limit`
-    frames repeat earlier ones, it hears one from anywhere, and that is said.
-
-    Args:
-        song: frames ``(M, F)``, scaled; two-sided, so half of the bins are looked at.
-        variation: how unlike the frame heard may be, in mean squared deviations.
-        rng: draws.
-        limit: frames a loop may last; a quarter of the song's, at most, before a frame is heard again.
-        title: the clip's name in the message.
-
-    Returns:
-        A function of a generated frame ``(F,)``, to be called with each in turn -> ``(F,)`` float32.
-    """
-    past, runs, heard, count = [], np.zeros(0, int), [], 0
-    rest = min(limit, len(song) // 4)
-    half = song[:, : song.shape[1] // 2 + 1]
-    squares = np.square(half).sum(axis=1)
-
-    def hear(frame):
-        nonlocal runs, count
-        count += 1
-        unit = frame - frame.mean()
-        unit = unit / max(np.linalg.norm(unit), 1e-9)
-        # runs[k]: for how many frames the clip has been as it was k + 1 frames before
-        alike = np.array(past[::-1]) @ unit > _ALIKE if past else np.zeros(0, bool)
-        runs = np.where(alike, np.append(runs, 0)[: len(alike)] + 1, 0)
-        past.append(unit)
-        del past[: -20 * limit]
-        if runs.max(initial=0) >= limit:
-            lag = runs.argmax() + 1
-            print(f"{title}: frame {count} repeats what came {lag} frames before: perturbed", flush=True)
-            runs = np.zeros(len(runs), int)
-            return song[rng.integers(len(song))]
-        if not variation:
-            return frame
-        # less the frame's own square, the same for all
-        distance = (squares - 2 * half @ frame[: half.shape[1]]) / half.shape[1]
-        distance[heard[max(0, len(heard) - rest) :]] = np.inf
-        heard.append(np.argmin(distance - variation * rng.gumbel(size=len(song))))
-        return song[heard[-1]]
-
-    return hear
-
-
-def part(
-    network, seed: np.ndarray, length: int, count: int, hear: Callable = lambda frame: frame
-) -> np.ndarray:
-    """Frames ``(count, F)``: append the last frame of each prediction, slide the window.
-
-    Args:
-        network: frames ``(1, T, F)`` -> the next frames ``(1, T, F)``.
-        seed: seed frames ``(T, F)``, scaled, `length` or more; they are not part of the result. The
-            first prediction is made from all of them.
-        length: frames in the window.
-        count: frames wanted.
-        hear: a predicted frame ``(F,)`` -> what stands for it in the window.
-    """
-    from joanna.fast import Windows
-
-    windows = Windows(network, length)
-    frames = [windows.push(frame[None])[0] for frame in seed[-length:]][-1:]
-    if len(seed) > length:
-        frames = [network.predict_on_batch(seed[None])[0, -1]]
-    while len(frames) < count:
-        frames.append(windows.push(hear(frames[-1])[None])[0])
-    return np.array(frames)
-
-
-def whole(
-    network, seed: np.ndarray, length: int, count: int, hear: Callable = lambda frame: frame
-) -> np.ndarray:
-    """Frames ``(count, F)``: the whole of each output is the next input, its last frame is kept.
-
-    An output is its input moved on by one frame: what comes before its last has been heard already.
-    Arguments as in `part`.
-    """
-    from joanna.fast import Windows
-
-    first = network.predict_on_batch(seed[None])[0, -length:]
-    windows, frames = Windows(network, length), [first[-1]]
-    # each window hears what the one before it put out a step ago; the first one hears `first`
-    outputs = np.empty((0, seed.shape[1]), np.float32)
-    for frame in first[:-1]:
-        outputs = windows.push(np.concatenate([frame[None], outputs]))
-    while len(frames) < count:
-        outputs = windows.push(np.concatenate([hear(frames[-1])[None], outputs]))
-        frames.append(outputs[0])
-        outputs = outputs[1:]
-    return np.array(frames)
-
-
-def match(frames: np.ndarray) -> np.ndarray:
-    """Bring scaled frames ``(M, F)`` back to the source's mean 0 and deviation 1 in every bin."""
-    deviation = frames.std(axis=0)
-    return (frames - frames.mean(axis=0)) / np.where(deviation > 1e-6, deviation, 1.0)
-
-
-def _linear(magnitude, settings):
-    """Linear magnitudes of compressed ones."""
-    return np.maximum(magnitude, 0) ** (1 / settings["magnitude-power"])
-
-
-def _unscale(frames, song):
-    """Scaled frames ``(M, F)`` back at the song's mean and deviation in each bin."""
-    return frames * song["deviation"] + song["mean"]
-
-
 def _cut(signal, settings):
     """As much of generated audio as was asked for, from where the joined frames no longer fade."""
     samples = round(settings["generate-seconds"] * settings["sample-rate"])
     return signal[settings["frame-length"] :][:samples]
-
-
-def _join(magnitude, phase, settings):
-    """Audio ``(S,)`` of compressed magnitudes and phases in radians, ``(M, F)`` each."""
-    from joanna import audio
-
-    return audio.istft(_linear(magnitude, settings) * np.exp(1j * phase), settings["overlap"])
 
 
 def _write(path, signal, source, rate, blame, made_with=""):

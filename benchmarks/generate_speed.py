@@ -22,7 +22,7 @@ LOOP_BLOCKS = 12
 
 
 def part_loop(network, seed, length, count):
-    """`generate.part`, with model.predict for each block."""
+    """`generation.part`, with model.predict for each block."""
     frames = list(seed)
     while len(frames) < length + count:
         frames.append(network.predict(np.array(frames[-length:])[None], verbose=0)[0, -1])
@@ -30,7 +30,7 @@ def part_loop(network, seed, length, count):
 
 
 def whole_loop(network, seed, length, count):
-    """`generate.whole`, with model.predict for each block."""
+    """`generation.whole`, with model.predict for each block."""
     window, frames = seed[None], []
     for _ in range(count):
         window = network.predict(window, verbose=0)
@@ -50,7 +50,9 @@ def set_up(chosen: dict, stock: bool) -> None:
 
 def ours(method: str, length: int, count: int) -> None:
     """Generate `count` frames of both components as generate.py does."""
-    run = {"part": generate.part, "whole": generate.whole}[method]
+    from joanna import generation  # TensorFlow, once set_up has said how many cores it may take
+
+    run = {"part": generation.part, "whole": generation.whole}[method]
     with ThreadPoolExecutor() as pool:
         list(pool.map(lambda network: run(network, song[:length], length, count), networks))
 

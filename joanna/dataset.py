@@ -256,6 +256,23 @@ def split(spectra: np.ndarray, settings: dict) -> dict[str, np.ndarray]:
     return {"phase": np.angle(spectra), "magnitude": np.abs(spectra) ** settings["magnitude-power"]}
 
 
+def unscale(frames: np.ndarray, song: dict) -> np.ndarray:
+    """Scaled frames ``(M, F)`` back at the song's mean and deviation in each bin."""
+    return frames * song["deviation"] + song["mean"]
+
+
+def linear(magnitude: np.ndarray, settings: dict) -> np.ndarray:
+    """Linear magnitudes of compressed ones."""
+    return np.maximum(magnitude, 0) ** (1 / settings["magnitude-power"])
+
+
+def join(magnitude: np.ndarray, phase: np.ndarray, settings: dict) -> np.ndarray:
+    """Audio ``(S,)`` of compressed magnitudes and phases in radians, ``(M, F)`` each; undoes `split`."""
+    from joanna import audio
+
+    return audio.istft(linear(magnitude, settings) * np.exp(1j * phase), settings["overlap"])
+
+
 def even_parts(items: np.ndarray, size: int) -> list[np.ndarray]:
     """Cut ``(N,)`` into the fewest parts of at most `size`, as even as can be."""
     return np.array_split(items, -(-len(items) // size))

@@ -2,8 +2,7 @@ import numpy as np
 import pytest
 from conftest import TINY
 
-import generate
-from joanna import model, settings
+from joanna import generation, model, settings
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +18,7 @@ def test_part_generation_equals_the_plain_loop(network):
     rng = np.random.default_rng(0)
     for length in (1, 2, 8):
         seed = rng.normal(size=(length, 64)).astype("float32")
-        frames = generate.part(network, seed, length, 30)
+        frames = generation.part(network, seed, length, 30)
         song = np.concatenate([seed, frames])
         windows = np.stack([song[first : first + length] for first in range(30)])
         # Every frame is the plain loop's next step from the frames before it. Sums in another order
@@ -35,12 +34,12 @@ def test_whole_generation_feeds_all_of_it_back(network):
     outputs = [network.predict(seed[None], verbose=0)]
     for _ in range(7):
         outputs.append(network.predict(outputs[-1], verbose=0))
-    frames = generate.whole(network, seed, 5, 8)
+    frames = generation.whole(network, seed, 5, 8)
     # sums in another order round differently, by some 1e-6 of values near 10, and fed back it grows
     np.testing.assert_allclose(frames, [output[0, -1] for output in outputs], atol=1e-3)
 
 
-@pytest.mark.parametrize("method", [generate.part, generate.whole])
+@pytest.mark.parametrize("method", [generation.part, generation.whole])
 def test_all_of_a_long_seed_counts_and_what_is_heard_matters(network, method):
     rng = np.random.default_rng(0)
     seed = rng.normal(size=(9, 64)).astype("float32")
@@ -57,11 +56,11 @@ def test_all_of_a_long_seed_counts_and_what_is_heard_matters(network, method):
 def test_variation_is_how_unlike_a_frame_of_the_song_may_be_and_loops_are_broken(capsys):
     rng = np.random.default_rng(0)
     song = rng.normal(size=(50, 64)).astype("float32")
-    still = generate.hearing(song, 0.0, rng, 5, "clip")
+    still = generation.hearing(song, 0.0, rng, 5, "clip")
     frames = rng.normal(size=(20, 64)).astype("float32")
     np.testing.assert_array_equal([still(frame) for frame in frames], frames)
     assert capsys.readouterr().out == ""
-    near = generate.hearing(song, 1e-6, rng, 5, "clip")
+    near = generation.hearing(song, 1e-6, rng, 5, "clip")
     for index in (3, 40, 17):
         np.testing.assert_array_equal(near(song[index] + 0.1), song[index])
     # none is heard again within five frames, then it may be
@@ -70,12 +69,12 @@ def test_variation_is_how_unlike_a_frame_of_the_song_may_be_and_loops_are_broken
     assert len(set(again)) < 12
     # two frames of the song as far from what is heard as each other, the rest further
     pair = np.stack([song[0], song[0], song[0] + 2])
-    draw = generate.hearing(pair + np.arange(3)[:, None] * 1e-3, 0.5, rng, 10**6, "clip")
+    draw = generation.hearing(pair + np.arange(3)[:, None] * 1e-3, 0.5, rng, 10**6, "clip")
     found = [round(1e3 * float((draw(song[0]) - song[0]).mean())) for _ in range(2000)]
     # exp(-distance / variation): 1, 1 and exp(-4 / 0.5)
     assert 850 < found.count(0) < 1150
     assert found.count(0) + found.count(1) > 1990
-    looping = generate.hearing(song, 0.0, rng, 5, "clip")
+    looping = generation.hearing(song, 0.0, rng, 5, "clip")
     heard = [looping(frame) for frame in np.tile(frames[:3], (4, 1))]
     # frames 3 to 7 are as those three before them were
     np.testing.assert_array_equal(heard[:7], np.tile(frames[:3], (3, 1))[:7])
@@ -86,7 +85,7 @@ def test_variation_is_how_unlike_a_frame_of_the_song_may_be_and_loops_are_broken
 def test_matching_brings_back_mean_and_deviation():
     frames = np.random.default_rng(0).normal(3, 5, size=(40, 6))
     frames[:, 2] = 1.5
-    matched = generate.match(frames)
+    matched = generation.match(frames)
     np.testing.assert_allclose(matched.mean(axis=0), 0, atol=1e-12)
     np.testing.assert_allclose(np.delete(matched.std(axis=0), 2), 1)
     assert not matched[:, 2].any()

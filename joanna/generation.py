@@ -1,0 +1,118 @@
+"""The two ways to generate frames, part and whole, and what the network hears meanwhile."""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from joanna.fast import Windows
+
+_LOOP_SECONDS = 3.0  # a loop this long is broken
+_ALIKE = 0.9  # correlation from which on two frames count as the same
+
+
+def loop_limit(settings: dict) -> int:
+    """Frames a loop may last: 3 s."""
+    hop = settings["frame-length"] // settings["overlap"]
+    return math.ceil(_LOOP_SECONDS * settings["sample-rate"] / hop)
+
+
+def hearing(
+    song: np.ndarray, variation: float, rng: np.random.Generator, limit: int, title: str
+) -> Callable[[np.ndarray], np.ndarray]:
+    """What the network hears of each frame it has put out: a frame of the song that is like it.
+
+    The likelier the nearer, with probability proportional to exp(-distance / variation), drawn by the
+    Gumbel-max trick (Maddison, Tarlow and Minka 2014, arXiv:1411.0030). Errors do not add up, and the
+    clip may go on from any place that is like the one it has come to; it rests on none, for no frame is
+    heard twice within `limit` frames. Without variation it hears its own frames. When the last `limit`
+    frames repeat earlier ones, it hears one from anywhere, and that is said.
+
+    Args:
+        song: frames ``(M, F)``, scaled; two-sided, so half of the bins are looked at.
+        variation: how unlike the frame heard may be, in mean squared deviations.
+        rng: draws.
+        limit: frames a loop may last; a quarter of the song's, at most, before a frame is heard again.
+        title: the clip's name in the message.
+
+    Returns:
+        A function of a generated frame ``(F,)``, to be called with each in turn -> ``(F,)`` float32.
+    """
+    past, runs, heard, count = [], np.zeros(0, int), [], 0
+    rest = min(limit, len(song) // 4)
+    half = song[:, : song.shape[1] // 2 + 1]
+    squares = np.square(half).sum(axis=1)
+
+    def hear(frame):
+        nonlocal runs, count
+        count += 1
+        unit = frame - frame.mean()
+        unit = unit / max(np.linalg.norm(unit), 1e-9)
+        # runs[k]: for how many frames the clip has been as it was k + 1 frames before
+        alike = np.array(past[::-1]) @ unit > _ALIKE if past else np.zeros(0, bool)
+        runs = np.where(alike, np.append(runs, 0)[: len(alike)] + 1, 0)
+        past.append(unit)
+        del past[: -20 * limit]
+        if runs.max(initial=0) >= limit:
+            lag = runs.argmax() + 1
+            print(f"{title}: frame {count} repeats what came {lag} frames before: perturbed", flush=True)
+            runs = np.zeros(len(runs), int)
+            return song[rng.integers(len(song))]
+        if not variation:
+            return frame
+        # less the frame's own square, the same for all
+        distance = (squares - 2 * half @ frame[: half.shape[1]]) / half.shape[1]
+        distance[heard[max(0, len(heard) - rest) :]] = np.inf
+        heard.append(np.argmin(distance - variation * rng.gumbel(size=len(song))))
+        return song[heard[-1]]
+
+    return hear
+
+
+def part(
+    network, seed: np.ndarray, length: int, count: int, hear: Callable = lambda frame: frame
+) -> np.ndarray:
+    """Frames ``(count, F)``: append the last frame of each prediction, slide the window.
+
+    Args:
+        network: frames ``(1, T, F)`` -> the next frames ``(1, T, F)``.
+        seed: seed frames ``(T, F)``, scaled, `length` or more; they are not part of the result. The
+            first prediction is made from all of them.
+        length: frames in the window.
+        count: frames wanted.
+        hear: a predicted frame ``(F,)`` -> what stands for it in the window.
+    """
+    windows = Windows(network, length)
+    frames = [windows.push(frame[None])[0] for frame in seed[-length:]][-1:]
+    if len(seed) > length:
+        frames = [network.predict_on_batch(seed[None])[0, -1]]
+    while len(frames) < count:
+        frames.append(windows.push(hear(frames[-1])[None])[0])
+    return np.array(frames)
+
+
+def whole(
+    network, seed: np.ndarray, length: int, count: int, hear: Callable = lambda frame: frame
+) -> np.ndarray:
+    """Frames ``(count, F)``: the whole of each output is the next input, its last frame is kept.
+
+    An output is its input moved on by one frame: what comes before its last has been heard already.
+    Arguments as in `part`.
+    """
+    first = network.predict_on_batch(seed[None])[0, -length:]
+    windows, frames = Windows(network, length), [first[-1]]
+    # each window hears what the one before it put out a step ago; the first one hears `first`
+    outputs = np.empty((0, seed.shape[1]), np.float32)
+    for frame in first[:-1]:
+        outputs = windows.push(np.concatenate([frame[None], outputs]))
+    while len(frames) < count:
+        outputs = windows.push(np.concatenate([hear(frames[-1])[None], outputs]))
+        frames.append(outputs[0])
+        outputs = outputs[1:]
+    return np.array(frames)
+
+
+def match(frames: np.ndarray) -> np.ndarray:
+    """Bring scaled frames ``(M, F)`` back to the source's mean 0 and deviation 1 in every bin."""
+    deviation = frames.std(axis=0)
+    return (frames - frames.mean(axis=0)) / np.where(deviation > 1e-6, deviation, 1.0)
