@@ -30,8 +30,9 @@ def main(settings: dict) -> None:
         return
     memory.check(settings, "training")
     from joanna import fast, model, training  # TensorFlow takes seconds to import
+    from joanna.watch import Watch
 
-    latents = {}
+    latents, watch = {}, Watch(settings, songs)
     for component, checkpoint in checkpoints.items():
         with fast.strategy().scope():
             networks = model.build(settings)
@@ -54,6 +55,7 @@ def main(settings: dict) -> None:
             settings["ae-iteration"],
             settings["learning-rate"],
             budget.limit(settings, component, "autoencoder"),
+            watch.begin(checkpoint, component, "autoencoder", autoencoder),
         )
         checkpoint.done()
         predicted = autoencoder.predict(data, batch_size=256, verbose=0)

@@ -34,6 +34,8 @@ settings = {
     "own-share": 0.5,  # share of the generator's training windows that it predicted itself, 0 to 1
     "load-weights": True,  # go on from saved weights, or start afresh
     "random-seed": 0,  # seed of every random number
+    "preview-minutes": 1.0,  # minutes between previews of a training, in output/NAME/previews; 0: none
+    "tensorboard": False,  # write losses, previews and clips for TensorBoard to output/NAME/tensorboard
     # generation
     "method": "both",  # part (frame by frame), whole (sequence at a time) or both
     "sequence-lengths": [24, 48],  # frames the generator looks at; one wav a length and method

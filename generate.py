@@ -9,7 +9,6 @@ the clips in order), scores.yaml, report.html and {phase,magnitude}-result.h5.
 
 import contextlib
 import hashlib
-import io
 import json
 import math
 import os
@@ -221,41 +220,46 @@ def _phases(settings, way, songs, reconstruction, frames, job):
 
 def _show(settings, output, signals, song, found, history, speed):
     """Write the scores, the picture of all signals and the report."""
-    from joanna import audio, report, training
+    from joanna import report, scores
+    from joanna.progress import duration
 
     rate = settings["sample-rate"]
     text = yaml.safe_dump({"source": song.yardsticks, **found}, sort_keys=False)
     longest = max(len(signals[name]) for name in found)
-    image = _png([signal[:longest] for signal in signals.values()], rate)
+    image = report.png(scores.picture([signal[:longest] for signal in signals.values()], rate))
     for name, content in (("scores.yaml", text.encode()), ("spectrograms.png", image)):
         path = output / name
         store.write(path, lambda path, content=content: path.write_bytes(content), sealed=False)
         print(f"wrote {path}")
     clips = []
     for name, signal in signals.items():
-        wav = io.BytesIO()
-        audio.save_audio(wav, signal, rate)
-        clip = {"name": name, "seconds": len(signal) / rate, "wav": wav.getvalue()}
-        clip["picture"] = _png([signal], rate)
+        clip = report.clip(name, signal, rate)
         if name in found:
             clip |= {"found": found[name], "scores": report.describe(found[name], song.yardsticks)}
         clips.append(clip)
     facts = {
         "learned from": f"{len(signals['source']) / rate:.1f} s at {rate} Hz",
-        "training": training.duration(sum(rows[-1][0] for rows in history.values() if rows)),
+        "training": duration(sum(rows[-1][0] for rows in history.values() if rows)),
         "generating": f"{speed:.2f} times real time",
     }
     path = output / "report.html"
     report.write(path, clips, history, settings, facts)
     print(f"wrote {path}")
+    if settings["tensorboard"]:
+        _show_on_board(settings, signals, found)
 
 
-def _png(signals, rate):
-    """The signals' spectrograms, one below the other, as a PNG's bytes."""
-    from joanna import backend, scores
+def _show_on_board(settings, signals, found):
+    """Give the clips and their scores to TensorBoard."""
+    from joanna import watch
+    from joanna.backend import tensorflow as tf
 
-    image = scores.picture(signals, rate)
-    return backend.tensorflow.io.encode_png(image).numpy()
+    board = watch.board(settings, "generate")
+    with board.as_default(step=0):
+        for name, signal in signals.items():
+            watch.show(board, name, signal, settings["sample-rate"])
+            for score, value in found.get(name, {}).items():
+                tf.summary.scalar(f"{name}/{score}", value)
 
 
 def _seeds(settings, songs, blocks):
@@ -302,12 +306,11 @@ def _write(path, signal, source, rate, blame, made_with=""):
 
     if not np.isfinite(signal).all():
         raise UserError(f"{path.name}: the network put out NaN or Inf; run: python {blame}")
-    loudness = np.sqrt(np.mean(np.square(signal)))
-    wanted = np.sqrt(np.mean(np.square(source, dtype=np.float64)))
+    loudness, wanted = (np.sqrt(np.mean(np.square(a, dtype=np.float64))) for a in (signal, source))
     if loudness < 1e-3 * wanted:
         print(f"warning: {path} is silent; train longer and run: python {blame}")
-    elif loudness > 0:
-        signal = signal * min(wanted / loudness, 0.99 / np.abs(signal).max())
+    else:
+        signal = audio.level(signal, source)
     store.write(path, lambda path: audio.save_audio(path, signal, rate, made_with), sealed=False)
     print(f"wrote {path}")
     return signal

@@ -45,7 +45,9 @@ def main(settings: dict) -> None:
         return
     memory.check(settings, "training")
     from joanna import fast, model, training  # TensorFlow takes seconds to import
+    from joanna.watch import Watch
 
+    watch = Watch(settings, songs)
     for component, checkpoint in checkpoints.items():
         with fast.strategy().scope():
             networks = model.build(settings)
@@ -61,9 +63,18 @@ def main(settings: dict) -> None:
             checkpoint.held.clear()
         code, song = latents[component], songs[component]["frames"]
 
-        def fit(network, name, rate, *data, checkpoint=checkpoint, component=component):
+        def fit(
+            trained,
+            name,
+            rate,
+            heard,
+            *data,
+            networks=networks,
+            checkpoint=checkpoint,
+            component=component,
+        ):
             training.train(
-                network,
+                networks[trained],
                 _windows(settings, f"{component} {name}", checkpoint.of(name), checkpoint.held, *data),
                 checkpoint,
                 name,
@@ -71,10 +82,11 @@ def main(settings: dict) -> None:
                 *iterations,
                 settings[rate],
                 budget.limit(settings, component, name),
+                watch.begin(checkpoint, component, name, networks[heard]),
             )
 
         # The encoder stays as it is: its latents are the coded file. The decoder goes on learning.
-        fit(networks["spliced-tail"], "spliced", "learning-rate", code, song)
+        fit("spliced-tail", "spliced", "learning-rate", "spliced", code, song)
         error = training.normalised_error(song, _overlapping(networks["spliced-tail"], code, length))
         print(f"{component} spliced autoencoder: error {error:.3f}")
         for layer in networks["spliced-lstm"].layers:
@@ -88,7 +100,7 @@ def main(settings: dict) -> None:
             heard = networks["encoder"].predict(frames, batch_size=256, verbose=0)
             return np.concatenate([code[:1], heard[:-1]])
 
-        fit(networks["generator"], "new", "generator-rate", code[:-1], target[1:], own)
+        fit("generator", "new", "generator-rate", "network", code[:-1], target[1:], own)
         checkpoint.done()
         error = training.normalised_error(
             target[1:], _overlapping(networks["generator"], code[:-1], length)

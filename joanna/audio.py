@@ -111,6 +111,15 @@ def resample(audio: np.ndarray, rate: int, wanted: int) -> np.ndarray:
     return resample_poly(audio, wanted // divisor, rate // divisor)
 
 
+def level(audio: np.ndarray, source: np.ndarray) -> np.ndarray:
+    """Audio ``(S,)`` as loud as the source, or as it can be without clipping; silence stays."""
+    loudness = np.sqrt(np.mean(np.square(audio)))
+    wanted = np.sqrt(np.mean(np.square(source, dtype=np.float64)))
+    if not loudness:
+        return audio
+    return audio * min(wanted / loudness, 0.99 / np.abs(audio).max())
+
+
 def save_audio(path: Path | BinaryIO, audio: np.ndarray, sample_rate: int, comment: str = "") -> None:
     """Write audio ``(S,)`` in -1 to 1 as 16-bit PCM wav at `sample_rate` Hz, with a comment if any."""
     samples = np.round(np.clip(audio, -1, 1) * 32767).astype(np.int16)

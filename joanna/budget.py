@@ -7,10 +7,11 @@ from collections.abc import Callable
 
 from joanna.settings import bottleneck
 
-# The trainings in their order, and their shares: what the demo's epochs take.
+# The trainings, their shares of a run, and what an epoch of each takes beside the others': the demo's.
 _SHARES = {"autoencoder": 0.3, "spliced": 0.3, "new": 0.4}
-_ORDER = [(component, "autoencoder") for component in ("phase", "magnitude")]
-_ORDER += [(component, name) for component in ("phase", "magnitude") for name in ("spliced", "new")]
+_EPOCH = {"autoencoder": 1.0, "spliced": 1.2, "new": 1.6}
+ORDER = [(component, "autoencoder") for component in ("phase", "magnitude")]
+ORDER += [(component, name) for component in ("phase", "magnitude") for name in ("spliced", "new")]
 _STARTED = time.time()
 # Seconds, measured on two cores; the rest of the run is measured while it runs.
 _STAGE, _TRAINING = 8.0, 4.0  # to start a stage; to build, encode and save around a training
@@ -31,8 +32,8 @@ def seconds_for(settings: dict, component: str, name: str) -> float:
 
     The clock is run.sh's. A script that is run alone takes its own share of the minutes.
     """
-    shares = [_SHARES[other] for _, other in _ORDER]
-    place, total = _ORDER.index((component, name)), 60 * settings["minutes"]
+    shares = [_SHARES[other] for _, other in ORDER]
+    place, total = ORDER.index((component, name)), 60 * settings["minutes"]
     began = float(os.environ.get("JOANNA_BEGAN", 0))
     if not began:
         first = 0 if name == "autoencoder" else 2
@@ -41,10 +42,36 @@ def seconds_for(settings: dict, component: str, name: str) -> float:
     return max(0.0, left) * shares[place] / sum(shares[place:])
 
 
+def run_left(
+    settings: dict, component: str, name: str, seconds: float, seconds_an_epoch: float
+) -> float:
+    """Seconds left for the run, or for the script that is run alone, about.
+
+    Args:
+        component: whose training is under way.
+        name: of that training.
+        seconds: it has left.
+        seconds_an_epoch: it takes.
+    """
+    place, began = ORDER.index((component, name)), float(os.environ.get("JOANNA_BEGAN", 0))
+    if settings["minutes"] and began:
+        return max(seconds, began + 60 * settings["minutes"] - time.time())
+    later = ORDER[place + 1 :] if began or place >= 2 else ORDER[place + 1 : 2]
+    for _, other in later:
+        if settings["minutes"]:
+            share = _SHARES[other] / sum(_SHARES[each] for _, each in ORDER)
+            seconds += share * (60 * settings["minutes"] - _reserved(settings, 0))
+        else:
+            kind = "ae" if other == "autoencoder" else "lstm"
+            epochs = settings[f"{kind}-epoch"] * settings[f"{kind}-iteration"]
+            seconds += epochs * seconds_an_epoch * _EPOCH[other] / _EPOCH[name]
+    return seconds + (_reserved(settings, place + 1) if began else _TRAINING * len(later))
+
+
 def _reserved(settings, place):
     """Seconds the run takes from a training's beginning on, besides training."""
     stages = 2 if place < 2 else 1
-    return _STAGE * stages + _TRAINING * (len(_ORDER) - place) + generation_seconds(settings)
+    return _STAGE * stages + _TRAINING * (len(ORDER) - place) + generation_seconds(settings)
 
 
 def generation_seconds(settings: dict) -> float:

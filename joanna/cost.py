@@ -74,7 +74,7 @@ def main(settings: dict) -> None:
     """Say what the run will cost, if it is a long one."""
     if settings["minutes"] or sum(frames_trained(settings)) < _LONG_RUN:
         return
-    from joanna.training import duration
+    from joanna.progress import duration
 
     print("measuring this machine ...", flush=True)
 

@@ -1,6 +1,7 @@
 """output/NAME/report.html: everything to hear, see and know of a run, in one file that opens offline."""
 
 import base64
+import io
 import json
 import os
 import platform
@@ -9,8 +10,10 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
+import numpy as np
+
 import config
-from joanna import store
+from joanna import audio, scores, store
 
 _POINTS = 400  # of a loss curve, at most
 
@@ -59,6 +62,25 @@ def write(path: Path, clips: list[dict], losses: dict[str, list], settings: dict
     text = json.dumps(page).replace("<", "\\u003c")
     html = Path(__file__).with_name("report.html").read_text(encoding="utf-8").replace("DATA", text, 1)
     store.write(path, lambda path: path.write_text(html, encoding="utf-8"), sealed=False)
+
+
+def clip(name: str, signal: np.ndarray, rate: int) -> dict:
+    """What `write` takes of a clip: audio ``(S,)`` in -1 to 1 at `rate` Hz, and its picture."""
+    wav = io.BytesIO()
+    audio.save_audio(wav, signal, rate)
+    return {
+        "name": name,
+        "seconds": len(signal) / rate,
+        "wav": wav.getvalue(),
+        "picture": png(scores.picture([signal], rate)),
+    }
+
+
+def png(image: np.ndarray) -> bytes:
+    """An image ``(height, width, 3)`` uint8 as a PNG file's bytes."""
+    from joanna import backend
+
+    return backend.tensorflow.io.encode_png(image).numpy()
 
 
 def describe(found: dict, song: dict) -> list[tuple[str, str]]:

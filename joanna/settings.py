@@ -2,6 +2,7 @@
 
 import contextlib
 import difflib
+import importlib.util
 import json
 import os
 import re
@@ -39,6 +40,8 @@ _RANGES = {
     "lstm-epoch": (int, 1, None),
     "lstm-iteration": (int, 1, None),
     "minutes": (float, 0.0, 100000.0),
+    "preview-minutes": (float, 0.0, 100000.0),
+    "tensorboard": (bool, None, None),
     "batch-size": (int, 1, 65536),
     "learning-rate": (float, 1e-8, 1.0),
     "generator-rate": (float, 1e-8, 1.0),
@@ -186,6 +189,11 @@ def _checked(settings: dict) -> dict:
     if not isinstance(settings["seed-source"], str):
         raise UserError(
             f"seed-source is {_shown(settings['seed-source'])}; expected the path of a recording"
+        )
+    if settings["tensorboard"] and not importlib.util.find_spec("tensorboard"):
+        raise UserError(
+            "tensorboard is True, but the package is not there; set it False or: "
+            ".venv/bin/python -m pip install -r requirements-tensorboard.txt"
         )
     if settings["takes"] > 1 and not settings["variation"]:
         raise UserError(

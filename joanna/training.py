@@ -1,5 +1,6 @@
 """The only training loop, and the normalised error."""
 
+import math
 import signal
 import time
 from collections.abc import Callable
@@ -11,8 +12,8 @@ from joanna.backend import keras
 from joanna.backend import tensorflow as tf
 from joanna.checkpoint import Checkpoint
 from joanna.errors import Stopped, UserError
+from joanna.progress import Progress, duration
 
-_SECONDS_BETWEEN_LINES = 10
 _SECONDS_BETWEEN_SAVES = 45
 # Largest norm of a step's gradient (Pascanu, Mikolov and Bengio 2013, arXiv:1211.5063). The first steps'
 # would else keep Adam's later ones small: the spliced layers' error is 0.009 with it, 0.086 without.
@@ -31,6 +32,7 @@ def train(
     iterations: int,
     learning_rate: float,
     limit: Callable[[], float] | None = None,
+    watch=None,
 ) -> None:
     """Train `model` with Adam and a cosine schedule over all iterations x epochs.
 
@@ -48,6 +50,7 @@ def train(
         iterations: iterations in all; saved after each, and every 45 s.
         learning_rate: the schedule's highest.
         limit: gives the seconds it may take; then as many epochs as fit into them are trained.
+        watch: a `watch.Watch` that has begun to listen to this training.
 
     Raises:
         UserError: the loss explodes at an eighth of the rate, too.
@@ -70,7 +73,7 @@ def train(
         while True:
             rate = learning_rate * 0.5 ** place["halvings"]
             try:
-                _run(model, batches, checkpoint, name, label, epochs, rate, stop)
+                _run(model, batches, checkpoint, name, label, epochs, rate, stop, watch)
                 return
             except FloatingPointError:
                 failed, halvings = place["epochs"] + 1, place["halvings"] + 1
@@ -117,7 +120,7 @@ def _step(model, batch, draws):
     return float(model.train_on_batch(*_spread(model, *batch)))
 
 
-def _run(model, batches, checkpoint, name, label, epochs, rate, stop):
+def _run(model, batches, checkpoint, name, label, epochs, rate, stop, watch):
     """Train from the checkpoint's place to the end; FloatingPointError if the loss explodes."""
     place = checkpoint.of(name)
     start, done, total = place["epochs"], place["steps"], place["goal"]
@@ -137,36 +140,35 @@ def _run(model, batches, checkpoint, name, label, epochs, rate, stop):
 
     history = checkpoint.history.setdefault(name, [])
     trained = history[-1][0] if history else 0.0
-    began = shown = saved = time.monotonic()
+    began = saved = time.monotonic()
     if checkpoint.afresh:
         saved = save()
-    for epoch in range(start, total):
-        model.reset_metrics()
-        todo = first if epoch == start else batches(epoch)
-        for step in range(place["steps"], steps):
-            draws = epoch_rng(checkpoint.settings["random-seed"], label, "dropout", epoch, step)
-            loss = _step(model, todo[step], draws)
-            if not loss <= _EXPLODED:
-                raise FloatingPointError
-            whole = step + 1 == steps
-            place["epochs"], place["steps"] = (epoch + 1, 0) if whole else (epoch, step + 1)
-            now = time.monotonic()
-            if whole:
-                history.append([trained + now - began, epoch + 1, loss])
-            due = now - saved > _SECONDS_BETWEEN_SAVES or (
-                whole and ((epoch + 1) % epochs == 0 or epoch + 1 == total)
-            )
-            if due or stop.asked:
-                saved = save()
-            if stop.asked:
-                raise Stopped(stop.asked)
-        if now - shown > _SECONDS_BETWEEN_LINES or epoch + 1 == total:
-            shown = now
-            left = (now - began) / (epoch + 1 - start - done / steps) * (total - epoch - 1)
-            print(
-                f"{label}: epoch {epoch + 1:,} of {total:,}, loss {loss:.4f}, {duration(left)} left",
-                flush=True,
-            )
+    best = min((row[2] for row in history), default=math.inf)
+    left = watch.left if watch else lambda seconds, epoch: seconds
+    with Progress(label, start + done / steps, total, best, left) as progress:
+        for epoch in range(start, total):
+            model.reset_metrics()
+            todo = first if epoch == start else batches(epoch)
+            for step in range(place["steps"], steps):
+                draws = epoch_rng(checkpoint.settings["random-seed"], label, "dropout", epoch, step)
+                loss = _step(model, todo[step], draws)
+                if not loss <= _EXPLODED:
+                    raise FloatingPointError
+                whole = step + 1 == steps
+                place["epochs"], place["steps"] = (epoch + 1, 0) if whole else (epoch, step + 1)
+                now = time.monotonic()
+                if whole:
+                    history.append([trained + now - began, epoch + 1, loss])
+                due = now - saved > _SECONDS_BETWEEN_SAVES or (
+                    whole and ((epoch + 1) % epochs == 0 or epoch + 1 == total)
+                )
+                if due or stop.asked:
+                    saved = save()
+                if stop.asked:
+                    raise Stopped(stop.asked)
+            progress.update(epoch + 1, loss)
+            if watch:
+                watch.epoch(epoch + 1, loss, model.optimizer)
 
 
 class _Stop:
@@ -219,13 +221,6 @@ def _spread(model, *arrays):
         )
 
     return strategy.experimental_distribute_values_from_function(share)
-
-
-def duration(seconds: float) -> str:
-    """Seconds in words: '45 s', '12 min', '3.5 h'."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def epoch_rng(seed: int, *place) -> np.random.Generator:

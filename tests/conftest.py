@@ -22,6 +22,7 @@ TINY = [
     "window-length=8",
     "generate-seconds=0.5",
     "sequence-lengths=[4,8]",
+    "preview-minutes=0",
 ]
 
 

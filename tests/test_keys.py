@@ -59,7 +59,7 @@ NAMES = {
 GENERATE = {"method", "sequence-lengths", "generate-seconds", "seed-section", "match-statistics"}
 GENERATE |= {"phase-result", "magnitude-result", "seed-source", "variation", "takes", "phase-method"}
 ELSEWHERE = {"source", "load-weights"}  # tests of their own here
-ELSEWHERE |= {"minutes"}  # tests/test_budget.py
+ELSEWHERE |= {"minutes", "preview-minutes", "tensorboard"}  # tests/test_budget.py, tests/test_watch.py
 
 
 @pytest.fixture(scope="module")

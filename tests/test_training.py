@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from joanna import training
+from joanna import progress, training
 from joanna.backend import keras
 
 
@@ -67,7 +67,7 @@ def test_normalised_error():
 
 @pytest.mark.parametrize(("seconds", "words"), [(45, "45 s"), (720, "12 min"), (12600, "3.5 h")])
 def test_durations_in_words(seconds, words):
-    assert training.duration(seconds) == words
+    assert progress.duration(seconds) == words
 
 
 def test_two_devices_train_as_one_does():
