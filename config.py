@@ -4,9 +4,13 @@
 """
 
 settings = {
-    # the song
+    # every stage
     "source": "./sources/harp.wav",  # the recording to learn from, or a folder of recordings
     "name": "",  # folder of the run in weights/ and output/; empty: the source's file name
+    "load-weights": True,  # go on from saved weights, or start afresh
+    "random-seed": 0,  # seed of every random number
+    "tensorboard": False,  # write losses, previews and clips for TensorBoard to output/NAME/tensorboard
+    # the song
     "sample-rate": 16000,  # Hz the source is resampled to and the output is written at
     "frame-length": 2048,  # samples a frame
     "overlap": 2,  # overlapping number for STFT: hop = frame length / overlap
@@ -21,21 +25,20 @@ settings = {
     "dropout": 0.4,  # dropout rate of the encoder, 0 to below 1
     "lstm-layers": 2,  # new LSTM layers of the generator
     # training
+    "minutes": 0.0,  # minutes the whole run may take, instead of so many epochs; 0: no such limit
+    "learning-rate": 0.001,  # Adam's highest learning rate; it falls along a cosine
+    "preview-minutes": 1.0,  # minutes from one preview to the next, in output/NAME/previews; 0: none
+    # training the autoencoders
     "ae-epoch": 200,  # epochs an iteration of the autoencoders
     "ae-iteration": 40,  # iterations of the autoencoders; weights are saved after each
+    "batch-size": 256,  # frames a step of the autoencoders
+    # training the LSTM layers
     "lstm-epoch": 200,  # epochs an iteration of the LSTM trainings
     "lstm-iteration": 30,  # iterations of the LSTM trainings; weights are saved after each
-    "minutes": 0.0,  # minutes the whole run may take, instead of the epochs above; 0: no such limit
-    "batch-size": 256,  # frames a step of the autoencoders
-    "learning-rate": 0.001,  # Adam's highest learning rate; it falls along a cosine
     "generator-rate": 0.003,  # the generator's highest learning rate
     "window-length": 24,  # frames a training window of the LSTM layers holds
     "window-batch": 32,  # windows a step of the LSTM trainings
     "own-share": 0.5,  # share of the generator's training windows that it predicted itself, 0 to 1
-    "load-weights": True,  # go on from saved weights, or start afresh
-    "random-seed": 0,  # seed of every random number
-    "preview-minutes": 1.0,  # minutes between previews of a training, in output/NAME/previews; 0: none
-    "tensorboard": False,  # write losses, previews and clips for TensorBoard to output/NAME/tensorboard
     # generation
     "method": "both",  # part (frame by frame), whole (sequence at a time) or both
     "sequence-lengths": [24, 48],  # frames the generator looks at; one wav a length and method
@@ -56,7 +59,7 @@ settings = {
 }
 
 presets = {
-    # the song's user's own values, whatever is edited above
+    # the full schedule with the song's user's own values: a night on a CPU, or a GPU
     "seed": {
         "source": "./sources/harp.wav",
         "overlap": 2,
@@ -78,7 +81,7 @@ presets = {
         "load-weights": True,
         "dropout": 0.4,
     },
-    # 20 s of the song, full-width layers, minutes on two cores
+    # 20 s of the song in a few minutes on two cores
     "demo": {
         "section-count": 2,
         "block-count": 157,
@@ -88,5 +91,12 @@ presets = {
         "lstm-iteration": 2,
         "generate-seconds": 10.0,
         "sequence-lengths": [12, 24],
+    },
+    # a minute of the song, two hours on any machine
+    "evening": {
+        "seconds": 60.0,
+        "section-count": "auto",
+        "block-count": 78,
+        "minutes": 120.0,
     },
 }

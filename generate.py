@@ -5,6 +5,11 @@ output/NAME/part-L.wav, whole-L.wav, reconstruction.wav, spectrograms.png (sourc
 the clips in order), scores.yaml, report.html and {phase,magnitude}-result.h5.
 
 `--out FILE` puts the best clip there, too; `--from CLIP.wav` makes a clip again, byte for byte.
+
+    python generate.py demo generate-seconds=30 sequence-lengths=[24,48]
+    python generate.py demo takes=5 variation=0.3 --out best.wav
+    python generate.py demo seed-source=./sources/other.wav   # start from another recording
+    python generate.py --from output/harp/part-12.wav
 """
 
 import contextlib
@@ -317,4 +322,5 @@ def _write(path, signal, source, rate, blame, made_with=""):
 
 
 if __name__ == "__main__":
-    settings_module.run_stage(main, __doc__, options={"--out": "out", "--from": "clip"})
+    sections = ("every stage", "generation", "file names, without endings")
+    settings_module.run_stage(main, __doc__, sections, options={"--out": "out", "--from": "clip"})

@@ -1,7 +1,12 @@
 """Stage 3: splice two LSTM layers into each autoencoder, then train the generator's new ones.
 
 Reads output/NAME/{frames,coded-file}.h5 and the autoencoders' weights; writes
-weights/NAME/{phase,magnitude}-lstm-file.weights.h5.
+weights/NAME/{phase,magnitude}-lstm-file.weights.h5. While it trains, output/NAME/previews/ and
+report.html say how far it is.
+
+    python lstm.py demo
+    python lstm.py demo lstm-iteration=4             # goes on from the two that are done
+    python lstm.py demo minutes=30                   # its share of a run of 30 minutes
 """
 
 import math
@@ -157,4 +162,5 @@ def _overlapping(network, inputs, length):
 
 
 if __name__ == "__main__":
-    settings_module.run_stage(main, __doc__)
+    sections = ("every stage", "the networks", "training", "training the LSTM layers")
+    settings_module.run_stage(main, __doc__, (*sections, "file names, without endings"))

@@ -1,6 +1,9 @@
 """Stage 1: slice the source into overlapping frames and keep their phase and magnitude.
 
 Reads the source; writes output/NAME/frames.h5.
+
+    python preprocess.py demo source=./sources/mine.wav
+    python preprocess.py start=30 seconds=20 section-count=auto
 """
 
 import contextlib
@@ -65,4 +68,4 @@ def main(settings: dict) -> None:
 
 
 if __name__ == "__main__":
-    settings_module.run_stage(main, __doc__)
+    settings_module.run_stage(main, __doc__, ("every stage", "the song"))

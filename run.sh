@@ -48,7 +48,7 @@ if [ "${1-}" = test ]; then
 fi
 
 for argument in "$@"; do
-    case "$argument" in -h | --help) exec .venv/bin/python generate.py --help ;; esac
+    case "$argument" in -h | --help) exec .venv/bin/python -m joanna.cost --help ;; esac
 done
 
 # Run a command; Ctrl-C reaches it by itself, a signal to this script is passed on. Its end is waited for.

@@ -10,6 +10,18 @@ import time
 from joanna import settings as settings_module
 from joanna.dataset import COMPONENTS, even_parts, load_source
 
+_ABOUT = """JOANNA learns one song and writes new audio in its image.
+
+./run.sh [preset | settings.yaml | clip.wav] [key=value ...] runs preprocess.py, autoencoder.py, lstm.py
+and generate.py one after the other; each also runs alone and has a --help of its own. They read the
+source and write weights/NAME/ and output/NAME/, where report.html shows what has come of it. The same
+command goes on where it was stopped. ./run.sh test runs the tests.
+
+    ./run.sh demo
+    ./run.sh demo source=./sources/mine.wav
+    ./run.sh demo source=./sources/mine.wav minutes=30
+    ./run.sh output/harp/settings.yaml random-seed=1 name=again
+"""
 _LONG_RUN = 3_000_000  # frames trained on; less takes minutes and is not worth measuring
 _STEPS = 5  # timed, after one to warm up
 
@@ -90,4 +102,4 @@ def main(settings: dict) -> None:
 if __name__ == "__main__":
     stage = where if "--where" in sys.argv else main
     sys.argv = [word for word in sys.argv if word != "--where"]
-    settings_module.run_stage(stage, __doc__, writes=False)
+    settings_module.run_stage(stage, _ABOUT, writes=False)

@@ -64,14 +64,23 @@ _CHOICES = {
 }
 
 
-def help_text(about: str) -> str:
-    """The --help page: `about`, then every key with its meaning and default."""
-    lines = [about.strip(), "", "presets: " + ", ".join(config.presets), "", "settings:"]
-    for line in Path(config.__file__).read_text().splitlines():
-        found = re.match(r'    "([\w-]+)": (.*),  # (.*)', line)
-        if found:
-            key, default, meaning = found.groups()
-            lines.append(f"  {key:<18} {meaning} [{default}]")
+def help_text(about: str, sections: tuple[str, ...] = ()) -> str:
+    """The --help page: `about`, the presets, then settings with their meanings and defaults.
+
+    Args:
+        sections: headings in config.py whose settings are listed; none: all.
+    """
+    text, presets = Path(config.__file__).read_text(encoding="utf-8").split("\npresets = {")
+    lines = [about.strip(), "", "presets:"]
+    for meaning, name in re.findall(r'    # (.*)\n    "([\w-]+)": \{', presets):
+        lines.append(f"  {name:<18} {meaning}")
+    for heading, *listed in re.findall(r'    # (.*)\n((?:    ".*\n)+)', text):
+        if not sections or heading in sections:
+            lines.append(f"\nsettings, {heading}:")
+            for key, default, meaning in re.findall(r'    "([\w-]+)": (.*),  # (.*)', *listed):
+                lines.append(f"  {key:<18} {meaning} [{default}]")
+    if sections:
+        lines += ["", "all settings: ./run.sh --help"]
     return "\n".join(lines)
 
 
@@ -275,19 +284,26 @@ def save(settings: dict) -> None:
 
 
 def run_stage(
-    main: Callable[..., None], about: str, writes: bool = True, options: dict[str, str] | None = None
+    main: Callable[..., None],
+    about: str,
+    sections: tuple[str, ...] = (),
+    writes: bool = True,
+    options: dict[str, str] | None = None,
 ) -> None:
     """Run a stage script: --help, settings, main(settings), exit code 2 on a user's mistake.
 
     Args:
         main: the stage.
         about: what --help says of it.
+        sections: headings in config.py whose settings --help lists; none: all.
         writes: whether it writes to the run's folders, which one process at a time may.
         options: words like --out that a value follows -> the argument of `main` that takes it.
     """
     arguments = sys.argv[1:]
     if "-h" in arguments or "--help" in arguments:
-        print(help_text(about))
+        if hasattr(signal, "SIGPIPE"):
+            signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `--help | head` is no mistake
+        print(help_text(about, sections))
         return
 
     def stop(number, frame):

@@ -1,7 +1,11 @@
 import re
+import shlex
+import subprocess
+import sys
 
 import pytest
 import yaml
+from conftest import PROJECT
 
 import config
 from joanna import settings as settings_module
@@ -96,3 +100,35 @@ def test_the_readme_lists_every_setting_with_its_default():
             key, meaning, default = found.groups()
             assert f"| `{key}` | `{default}` | {meaning} |" in readme
     assert all(f"`{key}`" in readme for key in config.settings)
+
+
+def test_each_help_says_what_it_does_and_its_examples_are_accepted():
+    sections = {"preprocess": "block-count", "autoencoder": "ae-epoch", "lstm": "own-share"}
+    sections |= {"generate": "variation"}
+    for script, key in sections.items():
+        command = [sys.executable, f"{script}.py", "--help"]
+        said = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True).stdout
+        assert "eads " in said.split("presets:")[0]
+        assert "writes" in said.split("presets:")[0]
+        for other in sections.values():
+            assert (f"\n  {other} " in said) == (other == key), (script, other)
+        examples = re.findall(rf"    python {script}\.py (.*)", said)
+        assert examples
+        for example in examples:
+            words = shlex.split(example.split("  #")[0])
+            for option in ("--out", "--from"):
+                if option in words:
+                    del words[words.index(option) : words.index(option) + 2]
+            settings_module.load(words)
+
+
+def test_examples_in_the_readme_are_accepted():
+    readme = (PROJECT / "README.md").read_text()
+    commands = re.findall(r"(?:\./run\.sh|python \w+\.py) ([^`\n|#]*)", readme)
+    assert len(commands) > 15
+    for command in commands:
+        words = [
+            word for word in shlex.split(command) if not word.startswith(("output/", "best.", "--"))
+        ]
+        if "test" not in words:
+            settings_module.load(words)
