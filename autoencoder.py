@@ -4,8 +4,8 @@ Reads output/NAME/frames.h5; writes weights/NAME/{phase,magnitude}-encoder.weigh
 output/NAME/coded-file.h5. While it trains, output/NAME/previews/ and report.html say how far it is.
 
     python autoencoder.py demo
-    python autoencoder.py demo ae-iteration=5        # goes on from the three that are done
-    python autoencoder.py demo dropout=0.2 name=less # beside the run before, to compare
+    python autoencoder.py demo ae-iteration=5         # goes on from the three that are done
+    python autoencoder.py demo dropout=0.2 name=less  # beside the run before, to compare
 """
 
 from joanna import budget, dataset, memory

@@ -5,8 +5,8 @@ weights/NAME/{phase,magnitude}-lstm-file.weights.h5. While it trains, output/NAM
 report.html say how far it is.
 
     python lstm.py demo
-    python lstm.py demo lstm-iteration=4             # goes on from the two that are done
-    python lstm.py demo minutes=30                   # its share of a run of 30 minutes
+    python lstm.py demo lstm-iteration=4  # goes on from the two that are done
+    python lstm.py demo minutes=30        # its share of a run of 30 minutes
 """
 
 import math

@@ -115,7 +115,7 @@ def test_each_help_says_what_it_does_and_its_examples_are_accepted():
         examples = re.findall(rf"    python {script}\.py (.*)", said)
         assert examples
         for example in examples:
-            words = shlex.split(example.split("  #")[0])
+            words = shlex.split(example.split(" #")[0])
             for option in ("--out", "--from"):
                 if option in words:
                     del words[words.index(option) : words.index(option) + 2]
