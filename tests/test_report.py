@@ -9,7 +9,6 @@ import pytest
 from conftest import tone
 
 from joanna import report, scores
-from joanna.backend import tensorflow as tf
 from joanna.settings import load
 
 RATE = 4000
@@ -18,10 +17,6 @@ RATE = 4000
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
     """A report of a source and three clips, one of which copies the source."""
-    import io
-
-    from joanna import audio
-
     source = tone(4.0) * np.random.default_rng(0).uniform(0.2, 1, 16000).cumsum() % 0.5
     other = tone(3.0, pitch=300)
     signals = {
@@ -33,12 +28,7 @@ def page(tmp_path_factory):
     song = scores.Song(source, RATE, 0.008)
     clips = []
     for name, signal in signals.items():
-        wav = io.BytesIO()
-        audio.save_audio(wav, signal, RATE)
-        png = tf.io.encode_png(scores.picture([signal], RATE)).numpy()
-        clips.append(
-            {"name": name, "seconds": len(signal) / RATE, "wav": wav.getvalue(), "picture": png}
-        )
+        clips.append(report.clip(name, signal, RATE))
         if "4" in name:
             found = song.score(signal)
             clips[-1] |= {"found": found, "scores": report.describe(found, song.yardsticks)}
@@ -149,5 +139,25 @@ def test_everything_is_labelled_and_nothing_is_complained_of(browser):
     assert browser.execute_script(script) == 0
     narrow = browser.execute_script("return document.documentElement.scrollWidth <= window.innerWidth")
     assert narrow
+    entries = [entry for entry in browser.get_log("browser") if entry["level"] != "INFO"]
+    assert entries == [], json.dumps(entries)
+
+
+def test_the_report_so_far_of_a_training(browser, tmp_path):
+    source = tone(4.0)
+    clips = [
+        report.clip("source", source, RATE),
+        report.clip("phase-autoencoder-epoch-00001", source, RATE),
+    ]
+    path = tmp_path / "report.html"
+    losses = {"phase autoencoder": [[0.5, 1, 1.0]]}
+    report.write(path, clips, losses, load(["demo"]), {"so far": "phase-autoencoder, epoch 1 of 75"})
+    browser.get(path.as_uri())
+    script = "return [...document.querySelectorAll('#clips audio')].map(audio => audio.readyState > 1)"
+    until(lambda: browser.execute_script(script) == [True, True])
+    assert "epoch 1 of 75" in browser.find_element("id", "facts").text
+    assert browser.find_element("id", "soon").is_displayed()
+    assert not browser.find_element("id", "losses-section").is_displayed()
+    assert not browser.find_element("id", "compare").is_displayed()
     entries = [entry for entry in browser.get_log("browser") if entry["level"] != "INFO"]
     assert entries == [], json.dumps(entries)
