@@ -18,6 +18,7 @@ _SECONDS_BETWEEN_SAVES = 45
 # Largest norm of a step's gradient (Pascanu, Mikolov and Bengio 2013, arXiv:1211.5063). The first steps'
 # would else keep Adam's later ones small: the spliced layers' error is 0.009 with it, 0.086 without.
 _CLIP = 0.02
+_OVERTIME = 1.25  # times the limit, when the machine gets slower than it was measured
 _EXPLODED = 100.0  # times the scaled song's variance
 _HALVINGS = 3
 
@@ -69,11 +70,12 @@ def train(
         return
     if place["epochs"] or place["steps"]:
         print(f"{label}: going on at epoch {place['epochs'] + 1:,} of {total:,}", flush=True)
+    end = time.monotonic() + _OVERTIME * limit() if limit else math.inf
     with _Stop() as stop:
         while True:
             rate = learning_rate * 0.5 ** place["halvings"]
             try:
-                _run(model, batches, checkpoint, name, label, epochs, rate, stop, watch)
+                _run(model, batches, checkpoint, name, label, epochs, rate, stop, watch, end)
                 return
             except FloatingPointError:
                 failed, halvings = place["epochs"] + 1, place["halvings"] + 1
@@ -120,7 +122,7 @@ def _step(model, batch, draws):
     return float(model.train_on_batch(*_spread(model, *batch)))
 
 
-def _run(model, batches, checkpoint, name, label, epochs, rate, stop, watch):
+def _run(model, batches, checkpoint, name, label, epochs, rate, stop, watch, end):
     """Train from the checkpoint's place to the end; FloatingPointError if the loss explodes."""
     place = checkpoint.of(name)
     start, done, total = place["epochs"], place["steps"], place["goal"]
@@ -157,6 +159,9 @@ def _run(model, batches, checkpoint, name, label, epochs, rate, stop, watch):
                 whole = step + 1 == steps
                 place["epochs"], place["steps"] = (epoch + 1, 0) if whole else (epoch, step + 1)
                 now = time.monotonic()
+                if whole and now > end and epoch + 1 < total:
+                    print(f"{label}: slower than measured, ends after epoch {epoch + 1:,}", flush=True)
+                    place["goal"] = total = epoch + 1
                 if whole:
                     history.append([trained + now - began, epoch + 1, loss])
                 due = now - saved > _SECONDS_BETWEEN_SAVES or (
@@ -169,6 +174,8 @@ def _run(model, batches, checkpoint, name, label, epochs, rate, stop, watch):
             progress.update(epoch + 1, loss)
             if watch:
                 watch.epoch(epoch + 1, loss, model.optimizer)
+            if epoch + 1 == total:
+                break
 
 
 class _Stop:

@@ -60,3 +60,17 @@ def test_as_many_epochs_as_fit_and_no_other_number_when_going_on():
     memory.place.update(goal=7, epochs=3)
     training.train(network, _batches, memory, "test", "test", 5, 5, 0.01, limit=lambda: 1e6)
     assert memory.place["epochs"] == 7
+
+
+def test_a_machine_that_gets_slower_does_not_take_longer():
+    memory, seconds = Memory(), []
+
+    def slower(epoch):
+        if memory.place["goal"]:
+            seconds.append(0.02)
+            time.sleep(0.02)  # another program has begun to take its share
+        return _batches(epoch)
+
+    training.train(_network(), slower, memory, "test", "test", 5, 5, 0.01, limit=lambda: 1.0)
+    assert 1 < memory.place["epochs"] == memory.place["goal"] == memory.saved[-1]
+    assert memory.place["goal"] <= len(seconds) <= 80
