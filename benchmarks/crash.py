@@ -85,6 +85,7 @@ def main() -> None:
     parser = common.parser(__doc__)
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--slower", type=float, default=1, help="stretches the times before a kill")
     options = parser.parse_args()
     rng = random.Random(options.seed)
     figures = {"kills": 0, "torn": 0, "survived": 0, "rounds": 0, "same_bytes": 0}
@@ -98,7 +99,7 @@ def main() -> None:
             kills = 0
             for stage, (soonest, latest) in STAGES.items():
                 for _ in range(5):
-                    if run(folder, stage, rng.uniform(soonest, latest)) is not None:
+                    if run(folder, stage, options.slower * rng.uniform(soonest, latest)) is not None:
                         break
                     kills += 1
                     files = [
