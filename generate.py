@@ -42,8 +42,12 @@ def main(settings: dict, out: str = "", clip: str = "") -> None:
         out: where the best clip goes as well, a wav file.
         clip: a clip to make again, whose settings these are; its weights have to be these.
     """
-    if out and not Path(out).resolve().parent.is_dir():
-        raise UserError(f"--out {out}: there is no such folder; make it first")
+    if out and (Path(out).is_dir() or not os.access(Path(out).resolve().parent, os.W_OK)):
+        raise UserError(
+            f"--out {out}: no file can be written there; expected a path in a folder of yours"
+        )
+    again = settings_module.read_recipe(clip) if clip else None
+    wanted = Path(clip).read_bytes() if clip else b""
     output, weights = settings_module.output_folder(settings), settings_module.weights_folder(settings)
     songs, attributes = dataset.load_frames(output / "frames.h5", settings)
     source, rate = songs.pop("audio"), settings["sample-rate"]
@@ -52,13 +56,17 @@ def main(settings: dict, out: str = "", clip: str = "") -> None:
     if settings["load-weights"] and not (out or clip) and store.noted(done, made_with):
         print(f"nothing has changed: the clips in {output} are as the settings say")
         return
+    if again and again["seed"] != made_with.get("seed-source"):
+        raise UserError(f"{clip}: seed-source {settings['seed-source']} is not what it was; put it back")
+    if again and not 1 <= again["take"] <= settings["takes"]:
+        raise UserError(f"{clip}: its recipe is of take {again['take']} of {settings['takes']}")
     seeds = _seeds(settings, songs, int(attributes["blocks"]))
     memory.check(settings, "generating")
     os.environ.setdefault("TF_NUM_INTRAOP_THREADS", CORES_EACH)
     from joanna import scores  # scipy and, below, TensorFlow take seconds to import
 
     networks, history, prints = _trained(settings, weights, coded["identity"])
-    if clip and settings_module.read_recipe(clip)["weights"] != prints:
+    if again and again["weights"] != prints:
         raise UserError(f"{clip} was made with other weights than those in {weights}; train them again")
 
     signal = _reconstruction(settings, networks, songs)
@@ -95,32 +103,41 @@ def main(settings: dict, out: str = "", clip: str = "") -> None:
                 takes.append((song.score(signal), signal, magnitude, angles))
         takes.sort(key=lambda take: song.rank(take[0]))
         alone = {"method": method, "sequence-lengths": [length], "phase-method": way}
-        recipe = json.dumps({"settings": {**settings, **alone}, "weights": prints})
+        recipe = {"settings": {**settings, **alone}, "weights": prints}
+        recipe["seed"] = made_with.get("seed-source")
         for place, (score, signal, magnitude, angles) in enumerate(takes, 1):
             name = f"{method}-{length}" + (f"-{way}" if len(ways) > 1 else "")
             name += f"-take-{place}" if len(takes) > 1 else ""
-            path = output / f"{name}.wav"
-            signals[name] = _write(path, signal, source, rate, "lstm.py", recipe)
+            if again and place != again["take"]:
+                continue
+            name = again["name"] if again else name
+            path, made = output / f"{name}.wav", json.dumps({**recipe, "name": name, "take": place})
+            signals[name] = _write(path, signal, source, rate, "lstm.py", made)
             print(f"  {song.line(score)}")
             found[name] = score
             results["magnitude"][name] = dataset.unscale(magnitude, songs["magnitude"])
             results["phase"][name] = angles
 
+    best = min(found, key=lambda name: song.rank(found[name]))
+    if not again:
+        for component, arrays in results.items():
+            path = output / (settings[f"{component}-result"] + ".h5")
+            dataset.save_h5(path, arrays, settings, "lstm")
+            print(f"wrote {path}")
+        _show(settings, output, signals, song, found, history, speed)
+        settings_module.save(settings)
+        files = [f"{name}.wav" for name in signals if name != "source"]
+        files += ["scores.yaml", "spectrograms.png", "report.html"]
+        files += [settings[f"{component}-result"] + ".h5" for component in results]
+        store.note(done, made_with, [output / name for name in files])
+    content = (output / f"{best}.wav").read_bytes()
+    if again and content == wanted:
+        print(f"{best} is as {clip}, byte for byte")
+    elif again:
+        print(f"warning: {best} is not as {clip} was: use the packages and the machine it was made with")
     if out:
-        best = min(found, key=lambda name: song.rank(found[name]))
-        content = (output / f"{best}.wav").read_bytes()
         store.write(Path(out).resolve(), lambda path: path.write_bytes(content), sealed=False)
-        print(f"wrote {out}: {best}, the best by its scores")
-    for component, arrays in results.items():
-        path = output / (settings[f"{component}-result"] + ".h5")
-        dataset.save_h5(path, arrays, settings, "lstm")
-        print(f"wrote {path}")
-    _show(settings, output, signals, song, found, history, speed)
-    settings_module.save(settings)
-    files = [f"{name}.wav" for name in signals if name != "source"]
-    files += ["scores.yaml", "spectrograms.png", "report.html"]
-    files += [settings[f"{component}-result"] + ".h5" for component in results]
-    store.note(done, made_with, [output / name for name in files])
+        print(f"wrote {out}: {best}" + ("" if again else ", the best by its scores"))
 
 
 def _made_with(settings, output, weights):
@@ -269,16 +286,11 @@ def _show_on_board(settings, signals, found):
 
 def _seeds(settings, songs, blocks):
     """Seed frames ``(T, F)`` of each component, scaled: from seed-section on, or all of seed-source."""
+    dataset.check_lengths(settings, len(songs["phase"]["frames"]), blocks)
     longest = max(settings["sequence-lengths"])
     if not settings["seed-source"]:
         start = settings["seed-section"] * blocks
-        seeds = {name: song["frames"][start:] for name, song in songs.items()}
-        if len(seeds["phase"]) < longest:
-            raise UserError(
-                f"sequence-lengths has {longest}; from seed-section {settings['seed-section']} on the "
-                f"song has {len(seeds['phase'])} frames: lower one of them"
-            )
-        return seeds
+        return {name: song["frames"][start:] for name, song in songs.items()}
     from joanna import audio
 
     path = dataset.source_path(settings, "seed-source")

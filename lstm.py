@@ -16,7 +16,6 @@ import numpy as np
 from joanna import budget, dataset, memory
 from joanna import settings as settings_module
 from joanna.checkpoint import Checkpoint, load_weights
-from joanna.errors import UserError
 
 _OWN_EPOCHS = 8  # epochs for which the generator's own predictions are kept
 
@@ -24,14 +23,10 @@ _OWN_EPOCHS = 8  # epochs for which the generator's own predictions are kept
 def main(settings: dict) -> None:
     """Run the stage with a checked settings dict."""
     output, weights = settings_module.output_folder(settings), settings_module.weights_folder(settings)
-    songs, _ = dataset.load_frames(output / "frames.h5", settings)
+    songs, frames = dataset.load_frames(output / "frames.h5", settings)
     latents, attributes = dataset.load_latents(output / (settings["coded-file"] + ".h5"), settings)
+    dataset.check_lengths(settings, len(latents["phase"]), int(frames["blocks"]))
     length = settings["window-length"]
-    if length >= len(latents["phase"]):
-        raise UserError(
-            f"window-length is {length}; the song has {len(latents['phase'])} frames, so expected "
-            f"at most {len(latents['phase']) - 1}"
-        )
     iterations = settings["lstm-epoch"], settings["lstm-iteration"]
     epochs = math.prod(iterations)
     checkpoints = {
@@ -65,6 +60,7 @@ def main(settings: dict) -> None:
             # the generator's target is about to change
             checkpoint.progress.pop("new", None)
             checkpoint.history.pop("new", None)
+            checkpoint.moments.pop("new", None)
             checkpoint.held.clear()
         code, song = latents[component], songs[component]["frames"]
 

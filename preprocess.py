@@ -18,8 +18,11 @@ from joanna.errors import UserError
 def main(settings: dict) -> None:
     """Run the stage with a checked settings dict."""
     path = settings_module.output_folder(settings) / "frames.h5"
+    found = None
     with contextlib.suppress(UserError):
-        dataset.load_frames(path, settings)
+        found, attributes = dataset.load_frames(path, settings)
+    if found:
+        dataset.check_lengths(settings, len(found["phase"]["frames"]), int(attributes["blocks"]))
         print(f"nothing has changed: {path} is as the settings say; next: python autoencoder.py")
         return
     from joanna import audio  # scipy.signal takes a second to import
@@ -51,6 +54,7 @@ def main(settings: dict) -> None:
             "choose another recording or raise section-count"
         )
     spectra = audio.stft(used, length, overlap)
+    dataset.check_lengths(settings, len(spectra), blocks)
     arrays = {"audio": used.astype(np.float32)}
     for component, values in dataset.split(spectra, settings).items():
         for key, array in zip(("frames", "mean", "deviation"), dataset.scale(values), strict=True):

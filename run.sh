@@ -53,7 +53,8 @@ done
 
 # Run a command; Ctrl-C reaches it by itself, a signal to this script is passed on. Its end is waited for.
 child=""
-trap ':' INT
+asked=""
+trap 'asked=1' INT
 trap '[ -z "$child" ] || kill -TERM "$child"' TERM
 run() {
     local code
@@ -61,6 +62,7 @@ run() {
     child=$!
     while code=0; wait "$child" || code=$?; kill -0 "$child" 2>/dev/null; do :; done
     child=""
+    if [ -n "$asked" ] && [ "$code" = 0 ]; then exit 130; fi # it came while Python started and was not heard
     return "$code"
 }
 

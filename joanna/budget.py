@@ -39,6 +39,8 @@ def seconds_for(settings: dict, component: str, name: str) -> float:
         first = 0 if name == "autoencoder" else 2
         began = _STARTED - (total - _reserved(settings, 0)) * sum(shares[:first]) / sum(shares)
     left = began + total - time.time() - _reserved(settings, place)
+    # a run that goes on does not spend again what it has spent on the trainings before
+    left = min(left, (total - _reserved(settings, 0)) * sum(shares[place:]) / sum(shares))
     return max(0.0, left) * shares[place] / sum(shares[place:])
 
 

@@ -107,6 +107,33 @@ def load_source(settings: dict) -> tuple[np.ndarray, list[str]]:
     return samples[start : start + (count or len(samples))], said
 
 
+def check_lengths(settings: dict, frames: int, blocks: int) -> None:
+    """See that a song of so many frames, in sections of so many blocks, holds what is cut from it later.
+
+    Raises:
+        UserError: a setting asks for more frames than there are.
+    """
+    if frames < 3:
+        raise UserError(
+            f"section-count {settings['section-count']} x {blocks} blocks make {frames} frames, too few "
+            "to learn from: raise section-count or block-count"
+        )
+    if settings["window-length"] >= frames:
+        raise UserError(
+            f"window-length is {settings['window-length']}; the song has {frames} frames, so expected "
+            f"at most {frames - 1}"
+        )
+    longest, start = max(settings["sequence-lengths"]), settings["seed-section"] * blocks
+    if settings["seed-source"]:
+        if not source_path(settings, "seed-source").is_file():
+            raise UserError(f"seed-source {source_path(settings, 'seed-source')}: no such file")
+    elif longest > frames - start:
+        raise UserError(
+            f"sequence-lengths has {longest}; from seed-section {settings['seed-section']} on the "
+            f"song has {max(0, frames - start)} frames: lower one of them"
+        )
+
+
 def recipe(settings: dict, stage: str, training: bool = False) -> dict:
     """What a file written by `stage` was made with: the settings and the source's fingerprint.
 

@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Callable
 
+_NARROW = 95  # columns that the figures take
 _SOONEST, _LATEST = 10, 300  # seconds between lines; a tenth of the time that has passed in between
 
 
@@ -34,7 +35,7 @@ class Progress:
         if self._bar:
             self._bar.start()
             self._task = self._bar.add_task(
-                self._label, total=self._total, completed=self._start, loss="", left=""
+                self._label, total=self._total, completed=int(self._start), loss="", left=""
             )
         return self
 
@@ -42,17 +43,18 @@ class Progress:
         if self._bar:
             self._bar.stop()
 
-    def update(self, epoch: int, loss: float) -> None:
-        """Show that `epoch` epochs are done, the last with `loss`."""
+    def update(self, epoch: int, loss: float, total: int) -> None:
+        """Show that `epoch` epochs of `total` are done, the last with `loss`."""
+        self._total = total
         self._best = min(self._best, loss)
         now = time.monotonic()
         spent = now - self._began
         each = spent / (epoch - self._start)
         left = each * (self._total - epoch)
         if self._bar:
-            words = f"left {duration(left)}, run {duration(self._run_left(left, each))}"
+            words = f"{duration(left)}, run {duration(self._run_left(left, each))} left"
             losses = f"loss {loss:.4f} best {self._best:.4f}"
-            self._bar.update(self._task, completed=epoch, loss=losses, left=words)
+            self._bar.update(self._task, total=total, completed=epoch, loss=losses, left=words)
         elif epoch == self._total or now - self._shown > min(max(_SOONEST, spent / 10), _LATEST):
             self._shown = now
             print(
@@ -65,17 +67,22 @@ class Progress:
 
 def _bar():
     try:
+        from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn
     except ImportError:
         return None
-    return Progress(
+    console = Console()
+    if not console.is_interactive:  # a terminal that cannot move back
+        return None
+    columns = [
         TextColumn("{task.description}"),
-        BarColumn(bar_width=None),
         TextColumn("{task.completed:,}/{task.total:,}"),
         TextColumn("{task.fields[loss]}"),
         TextColumn("{task.fields[left]}"),
-        refresh_per_second=4,
-    )
+    ]
+    if console.width > _NARROW:
+        columns.insert(1, BarColumn(bar_width=None))
+    return Progress(*columns, console=console, refresh_per_second=4)
 
 
 def duration(seconds: float) -> str:

@@ -10,6 +10,7 @@ from scipy.signal.windows import hann
 from joanna.audio import resample
 
 RATE = 16000  # Hz everything is compared at
+_SHORTEST = 4096  # samples
 _LENGTH, _HOP, _BANDS, _LOW, _HIGH = 1024, 256, 64, 30.0, 7800.0
 
 
@@ -50,8 +51,12 @@ def mel_correlation(audio: np.ndarray, source: np.ndarray, sample_rate: int) -> 
 
 
 def prepare(audio: np.ndarray, sample_rate: int) -> np.ndarray:
-    """Audio ``(S,)`` at `sample_rate` Hz -> float64 ``(S',)`` at 16 kHz and unit RMS."""
+    """Audio ``(S,)`` at `sample_rate` Hz -> float64 ``(S',)`` at 16 kHz and unit RMS.
+
+    With silence after it if it is shorter than what the scores look at (0.26 s).
+    """
     audio = resample(np.asarray(audio, dtype=np.float64), sample_rate, RATE)
+    audio = np.pad(audio, (0, max(0, _SHORTEST - len(audio))))
     return audio / max(np.sqrt(np.mean(np.square(audio))), 1e-12)
 
 

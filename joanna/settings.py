@@ -58,6 +58,7 @@ _RANGES = {
 }
 _FILE_NAMES = ("coded-file", "lstm-file", "phase-encoder", "magnitude-encoder")
 _FILE_NAMES += ("phase-result", "magnitude-result")
+_PLAIN = r"\w[\w. -]{0,99}"  # a name that cannot leave its folder
 _CHOICES = {
     "method": ("part", "whole", "both"),
     "phase-method": ("follow", "network", "griffin-lim", "all"),
@@ -150,7 +151,7 @@ def _read_yaml(path: str) -> dict:
 
 
 def read_recipe(path: str) -> dict:
-    """What a clip was made with: settings, weights' fingerprints.
+    """What a clip was made with: settings, fingerprints of weights and seed-source; its name and take.
 
     Raises:
         UserError: the file is missing or no clip of ours.
@@ -159,8 +160,10 @@ def read_recipe(path: str) -> dict:
 
     try:
         recipe = json.loads(audio.read_comment(Path(path)))
-        if isinstance(recipe["settings"], dict) and isinstance(recipe["weights"], list):
-            return recipe
+        kinds = {"settings": dict, "weights": list, "name": str, "take": int}
+        if all(isinstance(recipe[key], kind) for key, kind in kinds.items()) and "seed" in recipe:
+            if re.fullmatch(_PLAIN, recipe["name"]):
+                return recipe
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
     except (*_UNREADABLE, KeyError):
@@ -211,7 +214,7 @@ def _checked(settings: dict) -> dict:
     settings["name"] = settings["name"] or re.sub(r"[^\w.-]", "-", Path(settings["source"]).stem)
     for key in ("name", *_FILE_NAMES):
         value = settings[key]
-        if not isinstance(value, str) or not re.fullmatch(r"\w[\w. -]{0,99}", value):
+        if not isinstance(value, str) or not re.fullmatch(_PLAIN, value):
             raise UserError(
                 f"{key} is {_shown(value)}; expected a plain name of letters, digits, '.', '-', '_'"
             )
@@ -320,7 +323,12 @@ def run_stage(
                     raise UserError(f"{word}: expected the path of a wav file after it")
                 given[name] = arguments[place + 1]
                 del arguments[place : place + 2]
-        settings.update(load(arguments if "clip" not in given else [given["clip"], *arguments]))
+        if "clip" in given and arguments:
+            raise UserError(
+                f"--from makes a clip with its own settings; for others: "
+                f"python generate.py {given['clip']} {shlex.join(arguments)}"
+            )
+        settings.update(load([given["clip"]] if "clip" in given else arguments))
         with locked(settings) if writes else contextlib.nullcontext():
             main(settings, **given)
     except UserError as error:

@@ -86,7 +86,7 @@ def train(
                 )
             checkpoint.load()
             place = checkpoint.of(name)
-            place["halvings"] = halvings
+            place.update(halvings=halvings, goal=total)
             print(
                 f"{label}: the loss exploded at epoch {failed:,}; back to epoch "
                 f"{place['epochs'] + 1:,}, saved last, at half the learning rate: {rate / 2:g}",
@@ -102,7 +102,7 @@ def _epochs_within(limit, model, batches):
         began = time.monotonic()
         batches(epoch)
         made.append(time.monotonic() - began)
-    compile_for(model, 1000, 0.0)
+    compile_for(model, 1000, 0.0, todo[0])
     seconds = []
     for _ in range(6):
         began = time.monotonic()
@@ -128,9 +128,7 @@ def _run(model, batches, checkpoint, name, label, epochs, rate, stop, watch, end
     start, done, total = place["epochs"], place["steps"], place["goal"]
     first = batches(start)
     steps = len(first)
-    compile_for(model, total * steps, rate)
-    if model.distribute_strategy.num_replicas_in_sync > 1:
-        model.test_on_batch(*first[0])  # Keras cannot build the loss from shares of a batch
+    compile_for(model, total * steps, rate, first[0])
     variables = model.optimizer.variables
     for variable, value in zip(variables, checkpoint.moments.pop(name, []), strict=False):
         variable.assign(value)
@@ -171,9 +169,11 @@ def _run(model, batches, checkpoint, name, label, epochs, rate, stop, watch, end
                     saved = save()
                 if stop.asked:
                     raise Stopped(stop.asked)
-            progress.update(epoch + 1, loss)
+            progress.update(epoch + 1, loss, total)
             if watch:
                 watch.epoch(epoch + 1, loss, model.optimizer)
+            if stop.asked and epoch + 1 == total:  # after the last step, and saved
+                raise Stopped(stop.asked)
             if epoch + 1 == total:
                 break
 
@@ -199,8 +199,11 @@ class _Stop:
             signal.signal(number, handler)
 
 
-def compile_for(model: keras.Model, steps: int, learning_rate: float) -> None:
-    """Compile with Adam; its rate warms up over 2 % of `steps`, then falls along a cosine."""
+def compile_for(model: keras.Model, steps: int, learning_rate: float, batch: tuple = ()) -> None:
+    """Compile with Adam; its rate warms up over 2 % of `steps`, then falls along a cosine.
+
+    `batch`, inputs and targets, is one of those to come; it matters on several devices only.
+    """
     warm_up = max(1, steps // 50)
     schedule = keras.optimizers.schedules.CosineDecay(
         learning_rate / 10,
@@ -212,6 +215,8 @@ def compile_for(model: keras.Model, steps: int, learning_rate: float) -> None:
     with model.distribute_strategy.scope():
         model.compile(optimizer=fast.Adam(schedule, global_clipnorm=_CLIP), loss="mse")
         model.optimizer.build(model.trainable_variables)
+    if model.distribute_strategy.num_replicas_in_sync > 1:
+        model.test_on_batch(*batch)  # Keras cannot build the loss from shares of a batch
 
 
 def _spread(model, *arrays):

@@ -1,6 +1,7 @@
 """What is heard of a training while it runs: previews, the report so far, TensorBoard."""
 
 import math
+import shutil
 import time
 
 import numpy as np
@@ -25,7 +26,7 @@ class Watch:
         """The listener of a stage; `songs` is of `dataset.load_frames`."""
         self._settings, self._songs = settings, songs
         self._folder = settings_module.output_folder(settings) / "previews"
-        self._clips = [report.clip("source", songs["audio"], settings["sample-rate"])]
+        self._clips, self._histories = [], {}
 
     def begin(self, checkpoint: Checkpoint, component: str, name: str, network) -> "Watch":
         """Listen to the training `name` of `component` from now on.
@@ -38,10 +39,11 @@ class Watch:
         self._network, self._title = network, f"{component}-{_NAMES[name]}"
         self._began = time.monotonic()
         self._due = self._began + 60 * self._settings["preview-minutes"]
-        self._board = board(self._settings, self._title)
         if not checkpoint.of(name)["epochs"]:
             for path in self._folder.glob(f"{self._title}-epoch-*.wav"):
                 path.unlink()
+            shutil.rmtree(self._folder.with_name("tensorboard") / self._title, ignore_errors=True)
+        self._board = board(self._settings, self._title)
         return self
 
     def left(self, seconds: float, epoch: float) -> float:
@@ -67,6 +69,10 @@ class Watch:
         if self._board:
             with self._board.as_default(step=epoch):
                 show(self._board, "preview", signal, rate)
+        if not self._clips:
+            hop = self._settings["frame-length"] // self._settings["overlap"]
+            source = self._songs["audio"][self._passage()[0] * hop :][: len(signal)]
+            self._clips.append(report.clip("source", source, rate))
         kept = [clip for clip in self._clips if not clip["name"].startswith(self._title)]
         self._clips = [*kept, report.clip(path.stem, signal, rate)]
         facts = {"so far": f"{self._title}, epoch {epoch:,} of {goal:,}"}
@@ -78,11 +84,10 @@ class Watch:
     def _listen(self):
         """Audio ``(S,)`` of what the network makes now."""
         settings, song = self._settings, self._songs[self._component]
-        hop = settings["frame-length"] // settings["overlap"]
-        count = min(len(song["frames"]), math.ceil(_SECONDS * settings["sample-rate"] / hop))
-        places = np.arange(count) + (len(song["frames"]) - count) // 2
+        places, count = self._passage(), len(self._passage())
         if self._name == "autoencoder":
-            frames = self._network.predict_on_batch(song["frames"][places])
+            # several devices give as many copies
+            frames = self._network.predict_on_batch(song["frames"][places])[:count]
         elif self._name == "spliced":
             frames = self._network.predict_on_batch(song["frames"][None, places])[0]
         else:
@@ -94,6 +99,13 @@ class Watch:
         }
         signal = dataset.join(made["magnitude"], made["phase"], settings)
         return audio.level(signal, self._songs["audio"])
+
+    def _passage(self):
+        """The song's frames that previews play, five seconds in its middle."""
+        frames, settings = len(self._songs["phase"]["frames"]), self._settings
+        hop = settings["frame-length"] // settings["overlap"]
+        count = min(frames, math.ceil(_SECONDS * settings["sample-rate"] / hop))
+        return np.arange(count) + (frames - count) // 2
 
     def _generate(self, count):
         """Frames generated part by part, and where the other component's frames are in the song."""
@@ -114,10 +126,14 @@ class Watch:
             path = weights / f"{component}-{self._settings['lstm-file']}.weights.h5"
             if name == "autoencoder":
                 path = weights / (self._settings[f"{component}-encoder"] + ".weights.h5")
-            now = (component, name) == (self._component, self._name)
-            history = self._checkpoint.history if now else read_history(path)
+            if path == self._checkpoint.path:
+                history = self._checkpoint.history
+            else:
+                if path not in self._histories:
+                    self._histories[path] = read_history(path)
+                history = self._histories[path]
             losses[f"{component} {name}"] = history.get(name, [])
-            if now:
+            if (component, name) == (self._component, self._name):
                 return losses
 
 

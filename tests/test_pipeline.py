@@ -108,7 +108,12 @@ def test_same_seed_same_bytes_and_generation_settings_matter(project, monkeypatc
 
 def test_a_clip_is_made_again_from_itself_and_the_best_goes_where_it_is_wanted(project, tmp_path):
     output = project / "output" / "song"
-    assert run(project, "generate", "sequence-lengths=[4,6]", "takes=2").returncode == 0
+    words = ["sequence-lengths=[4,6]", "takes=2"]
+    assert run(project, "generate", *words).returncode == 0
+    overview = {
+        path: path.read_bytes()
+        for path in (output / "scores.yaml", output / "settings.yaml", output / "report.html")
+    }
     clip = tmp_path / "clip.wav"
     for name in ("part-6-take-2", "whole-4-take-1"):
         wanted = (output / f"{name}.wav").read_bytes()
@@ -122,18 +127,36 @@ def test_a_clip_is_made_again_from_itself_and_the_best_goes_where_it_is_wanted(p
         )
         assert (result.returncode, result.stderr) == (0, "")
         assert (output / f"{name}.wav").read_bytes() == wanted
-        best = (output / f"{name[:-1]}1.wav").read_bytes()
-        assert (tmp_path / "best.wav").read_bytes() == best
-        assert "generated 2 clips of 0.5 s" in result.stdout
+        assert (tmp_path / "best.wav").read_bytes() == wanted
+        assert f"{name} is as {clip}, byte for byte" in result.stdout
+    # what the run wrote beside the clips is of all of them still
+    assert {path: path.read_bytes() for path in overview} == overview
+    assert run(project, "generate", *words).stdout.startswith("nothing has changed")
+    result = run(project, "generate", *words, "--out", str(tmp_path / "best.wav"))
+    best = (tmp_path / "best.wav").read_bytes()
+    assert "the best by its scores" in result.stdout
+    assert best in [
+        (output / f"{method}-{length}-take-1.wav").read_bytes()
+        for method in ("part", "whole")
+        for length in (4, 6)
+    ]
     for words, said in (
         (["--out"], "expected the path"),
-        (["--out", str(tmp_path / "none" / "x.wav")], "no such folder"),
-        (["--from", str(project / "sources" / "song.wav")], "holds no recipe"),
-        (["--from", str(clip), "lstm-layers=1"], "lstm-layers 2, the settings say 1"),
+        (["--out", str(tmp_path / "none" / "x.wav")], "no file can be written there"),
+        (["--out", str(tmp_path)], "no file can be written there"),
+        (["--from", str(clip)], "for others: python generate.py"),
     ):
         result = run(project, "generate", *words)
         assert result.returncode == 2, words
         assert said in result.stderr
+    result = subprocess.run(
+        [sys.executable, "generate.py", "--from", project / "sources" / "song.wav"],
+        cwd=project,
+        capture_output=True,
+        text=True,
+    )
+    assert (result.returncode, result.stdout) == (2, "")
+    assert "holds no recipe" in result.stderr
 
 
 def test_finished_stages_are_skipped(project):

@@ -138,7 +138,7 @@ def test_tensorboard_that_is_missing_is_said(monkeypatch):
 def test_lines_where_there_is_no_terminal(capsys):
     with Progress("a training", 2, 5, 0.25, lambda seconds, epoch: seconds + 3600) as progress:
         for epoch in (3, 4, 5):
-            progress.update(epoch, 0.5)
+            progress.update(epoch, 0.5, 5)
     assert capsys.readouterr().out == (
         "a training: epoch 5 of 5, loss 0.5000, best 0.2500, 0 s left, 60 min for the run\n"
     )
@@ -149,7 +149,7 @@ def test_a_bar_in_a_terminal():
         "from joanna.progress import Progress\n"
         "with Progress('a training', 0, 1200, 9.0, lambda seconds, epoch: seconds) as progress:\n"
         "    for epoch in range(1200):\n"
-        "        progress.update(epoch + 1, 1 / (epoch + 1))\n"
+        "        progress.update(epoch + 1, 1 / (epoch + 1), 1200)\n"
     )
     outer, inner = pty.openpty()
     environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100"}
@@ -165,7 +165,7 @@ def test_a_bar_in_a_terminal():
             break
     os.close(outer)
     said = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", said)
-    assert "1,200/1,200 loss 0.0008 best 0.0008 left 0 s, run 0 s" in said
+    assert "1,200/1,200 loss 0.0008 best 0.0008 0 s, run 0 s left" in said
     assert "━" in said
 
 
