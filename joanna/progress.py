@@ -35,7 +35,11 @@ class Progress:
         if self._bar:
             self._bar.start()
             self._task = self._bar.add_task(
-                self._label, total=self._total, completed=int(self._start), loss="", left=""
+                self._label.removesuffix(" layers"),
+                total=self._total,
+                completed=int(self._start),
+                loss="",
+                left="",
             )
         return self
 
@@ -52,7 +56,7 @@ class Progress:
         each = spent / (epoch - self._start)
         left = each * (self._total - epoch)
         if self._bar:
-            words = f"{duration(left)}, run {duration(self._run_left(left, each))} left"
+            words = f"left {duration(left)}/{duration(self._run_left(left, each))}"
             losses = f"loss {loss:.4f} best {self._best:.4f}"
             self._bar.update(self._task, total=total, completed=epoch, loss=losses, left=words)
         elif epoch == self._total or now - self._shown > min(max(_SOONEST, spent / 10), _LATEST):

@@ -30,7 +30,11 @@ def curve(strategy):
         def save(self, name, moments):
             errors.append(training.normalised_error(frames, network.predict(frames, verbose=0)))
 
-    training.train(network, lambda epoch: [(frames, frames)], Errors(), "test", "test", 1, 6, 0.01)
+    def batches(epoch):
+        return [(frames, frames)]
+
+    assert training._epochs_within(lambda: 60.0, network, batches) > 1  # as with minutes set
+    training.train(network, batches, Errors(), "test", "test", 1, 6, 0.01)
     weights = np.concatenate([weight.ravel() for weight in network.get_weights()])
     return errors, weights
 

@@ -39,6 +39,13 @@ def test_time_lost_is_shared_by_what_comes_after(monkeypatch):
     assert budget.seconds_for(chosen, "phase", "autoencoder") < 600
 
 
+def test_a_run_that_goes_on_does_not_get_its_minutes_again(monkeypatch):
+    chosen = settings.load(["demo", "minutes=30"])
+    monkeypatch.setenv("JOANNA_BEGAN", str(time.time()))
+    shares = [budget.seconds_for(chosen, component, name) for component, name in TRAININGS]
+    assert sum(shares) + budget._reserved(chosen, 0) == pytest.approx(30 * 60, rel=0.01)
+
+
 def test_longer_clips_and_more_of_them_leave_less_for_training():
     def generating(*words):
         return budget.generation_seconds(settings.load(["demo", *words]))

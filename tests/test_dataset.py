@@ -1,6 +1,8 @@
 import numpy as np
 import pytest
+from conftest import TINY
 
+import preprocess
 from joanna import dataset
 from joanna.settings import UserError, load
 
@@ -64,3 +66,24 @@ def test_broken_files_are_refused(tmp_path, song, content):
     path.write_bytes(content)
     with pytest.raises(UserError, match=r"is damaged: it was cut off.*run: python preprocess.py"):
         dataset.load_h5(path, load([f"source={song}"]), "preprocess", {})
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("window-length=500", "window-length is 500; the song has 119 frames, so expected at most 118"),
+        ("sequence-lengths=[500]", "sequence-lengths has 500; from seed-section 0 on the song has 119"),
+        ("sequence-lengths=[4,80]", "sequence-lengths has 80; from seed-section 1 on the song has 59"),
+        ("seed-source=none.wav", "no such file"),
+        ("section-count=1", "make 1 frames, too few"),
+    ],
+)
+def test_what_training_and_generating_would_refuse_is_refused_first(root, song, word, said):
+    words = [*TINY, f"source={song}"]
+    words += ["seed-section=1"] if "80" in word else []
+    words += ["block-count=2"] if "section" in word else []
+    for _ in range(2):  # before the frames are there, and after
+        with pytest.raises(UserError, match=said):
+            preprocess.main(load([*words, word]))
+        if "section" not in word:
+            preprocess.main(load(words))

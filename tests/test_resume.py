@@ -15,6 +15,7 @@ from conftest import PROJECT, TINY, copy_project, tone
 from scipy.io import wavfile
 
 import autoencoder
+import lstm
 import preprocess
 from joanna import checkpoint as checkpoint_module
 from joanna import settings as settings_module
@@ -211,6 +212,66 @@ def test_an_exploding_loss_goes_back_at_half_the_rate_and_gives_up_after_three_t
         hopeless.train()
     # what was saved before is there and whole
     assert '"epochs": 3' in hopeless.contents()["progress"]
+
+
+def test_an_explosion_before_the_first_save_of_more_iterations_does_not_end_them(fresh, capsys):
+    fresh().train(iterations=1)
+    run, times = fresh(), [0]
+
+    def poison(epoch):
+        times[0] += epoch == 3
+        return epoch == 3 and times[0] == 1
+
+    run.poison = poison
+    run.train(iterations=2)
+    assert "exploded at epoch 4; back to epoch 4" in capsys.readouterr().out
+    assert run.steps == 3 * STEPS + 1
+    assert '"epochs": 6' in run.contents()["progress"]
+
+
+def test_ctrl_c_during_the_last_preview_stops_too(fresh):
+    class Watch:
+        def left(self, seconds, epoch):
+            return seconds
+
+        def epoch(self, epoch, loss, optimizer):
+            if epoch == 6:
+                os.kill(os.getpid(), signal.SIGINT)
+
+    run = fresh()
+    with pytest.raises(Stopped):
+        training.train(
+            run.model, run.batches, run.checkpoint, "test", "test network", 3, 2, 0.01, watch=Watch()
+        )
+    assert '"epochs": 6' in run.contents()["progress"]
+
+
+def test_more_lstm_iterations_stopped_between_the_trainings_end_as_ones_that_were_not(root, song):
+    words = [*TINY, f"source={song}", "ae-iteration=1", "lstm-iteration=1"]
+    more = settings_module.load([*words, "lstm-iteration=2"])
+    path = root / "weights" / more["name"] / "phase-lstm-file.weights.h5"
+    for stage in (preprocess, autoencoder, lstm):
+        stage.main(settings_module.load(words))
+    kept = {file: file.read_bytes() for file in path.parent.glob("*lstm-file*")}
+    lstm.main(more)
+    whole = contents(path)
+    for file, data in kept.items():
+        file.write_bytes(data)
+    train, names = training.train, []
+
+    def stopped_before_the_generator(network, batches, checkpoint, name, *rest):
+        names.append(name)
+        if name == "new":
+            raise Stopped(signal.SIGINT)
+        train(network, batches, checkpoint, name, *rest)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "train", stopped_before_the_generator)
+        with pytest.raises(Stopped):
+            lstm.main(more)
+    assert names == ["spliced", "new"]
+    lstm.main(more)
+    assert contents(path) == whole
 
 
 def test_weights_of_another_shape_are_refused_whole(fresh):

@@ -99,3 +99,11 @@ def test_takes_are_ranked_by_timbre_loops_and_copies():
     assert song.rank(new) < song.rank(looping)
     # the same timbre to the letter, but none of it new
     assert song.rank({**new, "copied": copy["copied"]}) > song.rank(new)
+
+
+def test_clips_too_short_for_the_windows_are_scored():
+    source = tone(2.0, scores.RATE)
+    song = scores.Song(source, scores.RATE, 0.064)
+    found = song.score(source[:1600])  # a tenth of a second
+    assert all(np.isfinite(value) for value in found.values())
+    assert scores.picture([source[:100]], scores.RATE).size > 0

@@ -144,15 +144,17 @@ def test_lines_where_there_is_no_terminal(capsys):
     )
 
 
-def test_a_bar_in_a_terminal():
+@pytest.mark.parametrize(("kind", "columns"), [("xterm", 120), ("xterm", 80), ("dumb", 80)])
+def test_a_bar_in_a_terminal_and_lines_in_one_that_cannot_move(kind, columns):
     script = (
         "from joanna.progress import Progress\n"
-        "with Progress('a training', 0, 1200, 9.0, lambda seconds, epoch: seconds) as progress:\n"
+        "name = 'magnitude spliced LSTM layers'\n"
+        "with Progress(name, 0, 1200, 9.0, lambda seconds, epoch: seconds) as progress:\n"
         "    for epoch in range(1200):\n"
         "        progress.update(epoch + 1, 1 / (epoch + 1), 1200)\n"
     )
     outer, inner = pty.openpty()
-    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100"}
+    environment = {**os.environ, "TERM": kind, "COLUMNS": str(columns)}
     subprocess.run(
         [sys.executable, "-c", script], cwd=PROJECT, stdout=inner, env=environment, check=True
     )
@@ -165,8 +167,11 @@ def test_a_bar_in_a_terminal():
             break
     os.close(outer)
     said = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", said)
-    assert "1,200/1,200 loss 0.0008 best 0.0008 0 s, run 0 s left" in said
-    assert "━" in said
+    if kind == "dumb":
+        assert "layers: epoch 1,200 of 1,200, loss 0.0008, best 0.0008, 0 s left" in said
+    else:
+        assert "1,200/1,200 loss 0.0008 best 0.0008 left 0 s/0 s" in said
+        assert ("━" in said) == (columns == 120)
 
 
 def test_time_left_for_the_run_counts_what_comes_after(monkeypatch):
