@@ -8,6 +8,8 @@ output/NAME/coded-file.h5. While it trains, output/NAME/previews/ and report.htm
     python autoencoder.py demo dropout=0.2 name=less  # beside the run before, to compare
 """
 
+import gc
+
 from joanna import budget, dataset, memory
 from joanna import settings as settings_module
 from joanna.checkpoint import Checkpoint
@@ -33,44 +35,53 @@ def main(settings: dict) -> None:
         print(f"nothing has changed: {coded} and the autoencoders' weights are as the settings say")
         return
     memory.check(settings, "training")
-    from joanna import fast, model, training  # TensorFlow takes seconds to import
-    from joanna.watch import Watch
+    from joanna.watch import Watch  # TensorFlow takes seconds to import
 
     latents, watch = {}, Watch(settings, songs)
     for component, checkpoint in checkpoints.items():
-        with fast.strategy().scope():
-            networks = model.build(settings)
-        autoencoder, data = networks["autoencoder"], songs[component]["frames"]
-        # the one that is trained is compiled and would be saved with its optimizer
-        checkpoint.resume(model.chain(data.shape[1:], autoencoder.layers, "saved"))
-
-        def batches(epoch, data=data, component=component):
-            rng = training.epoch_rng(settings["random-seed"], "autoencoder", component, epoch)
-            parts = dataset.even_parts(rng.permutation(len(data)), settings["batch-size"])
-            return [(data[part], data[part]) for part in parts]
-
-        training.train(
-            autoencoder,
-            batches,
-            checkpoint,
-            "autoencoder",
-            f"{component} autoencoder",
-            settings["ae-epoch"],
-            settings["ae-iteration"],
-            settings["learning-rate"],
-            budget.limit(settings, component, "autoencoder"),
-            watch.begin(checkpoint, component, "autoencoder", autoencoder),
-        )
-        checkpoint.done()
-        predicted = autoencoder.predict(data, batch_size=256, verbose=0)
-        print(f"{component} autoencoder: error {training.normalised_error(data, predicted):.3f}")
-        latents[component] = networks["encoder"].predict(data, batch_size=256, verbose=0)
-        print(f"{component} latents: deviation {latents[component].std():.2f}")
+        latents[component] = _train(settings, component, checkpoint, songs[component]["frames"], watch)
+        watch.end()
+        gc.collect()  # a Keras model is a cycle and would stay in memory beside the next
     identity = dataset.identity(*latents.values())
     seals = [checkpoint.seal() for checkpoint in checkpoints.values()]
     dataset.save_h5(coded, latents, settings, "autoencoder", identity=identity, weights=seals)
     settings_module.save(settings)
     print(f"wrote {coded}; next: python lstm.py")
+
+
+def _train(settings, component, checkpoint, frames, watch):
+    """Train a component's autoencoder on its frames ``(M, F)``; their latents ``(M, Z)``."""
+    from joanna import fast, model, training
+
+    with fast.strategy().scope():
+        networks = model.build(settings)
+    autoencoder = networks["autoencoder"]
+    # the one that is trained is compiled and would be saved with its optimizer
+    checkpoint.resume(model.chain(frames.shape[1:], autoencoder.layers, "saved"))
+
+    def batches(epoch):
+        rng = training.epoch_rng(settings["random-seed"], "autoencoder", component, epoch)
+        parts = dataset.even_parts(rng.permutation(len(frames)), settings["batch-size"])
+        return [(frames[part], frames[part]) for part in parts]
+
+    training.train(
+        autoencoder,
+        batches,
+        checkpoint,
+        "autoencoder",
+        f"{component} autoencoder",
+        settings["ae-epoch"],
+        settings["ae-iteration"],
+        settings["learning-rate"],
+        budget.limit(settings, component, "autoencoder"),
+        watch.begin(checkpoint, component, "autoencoder", autoencoder),
+    )
+    checkpoint.done()
+    predicted = autoencoder.predict(frames, batch_size=256, verbose=0)
+    print(f"{component} autoencoder: error {training.normalised_error(frames, predicted):.3f}")
+    latents = networks["encoder"].predict(frames, batch_size=256, verbose=0)
+    print(f"{component} latents: deviation {latents.std():.2f}")
+    return latents
 
 
 def _finished(coded, checkpoints, epochs, settings):

@@ -9,6 +9,7 @@ report.html say how far it is.
     python lstm.py demo minutes=30        # its share of a run of 30 minutes
 """
 
+import gc
 import math
 
 import numpy as np
@@ -26,9 +27,7 @@ def main(settings: dict) -> None:
     songs, frames = dataset.load_frames(output / "frames.h5", settings)
     latents, attributes = dataset.load_latents(output / (settings["coded-file"] + ".h5"), settings)
     dataset.check_lengths(settings, len(latents["phase"]), int(frames["blocks"]))
-    length = settings["window-length"]
-    iterations = settings["lstm-epoch"], settings["lstm-iteration"]
-    epochs = math.prod(iterations)
+    epochs = settings["lstm-epoch"] * settings["lstm-iteration"]
     checkpoints = {
         component: Checkpoint(
             weights / f"{component}-{settings['lstm-file']}.weights.h5",
@@ -44,72 +43,72 @@ def main(settings: dict) -> None:
         print(f"nothing has changed: {weights}/*-{settings['lstm-file']} are as the settings say")
         return
     memory.check(settings, "training")
-    from joanna import fast, model, training  # TensorFlow takes seconds to import
-    from joanna.watch import Watch
+    from joanna.watch import Watch  # TensorFlow takes seconds to import
 
     watch = Watch(settings, songs)
     for component, checkpoint in checkpoints.items():
-        with fast.strategy().scope():
-            networks = model.build(settings)
-        if not checkpoint.resume(networks["network"]):
-            path = weights / (settings[f"{component}-encoder"] + ".weights.h5")
-            load_weights(networks["autoencoder"], path, settings, "autoencoder")
-            model.let_through(networks, latents[component])
-        spliced = checkpoint.of("spliced")
-        if spliced["epochs"] < (max(1, spliced["goal"]) if settings["minutes"] else epochs):
-            # the generator's target is about to change
-            checkpoint.progress.pop("new", None)
-            checkpoint.history.pop("new", None)
-            checkpoint.moments.pop("new", None)
-            checkpoint.held.clear()
-        code, song = latents[component], songs[component]["frames"]
-
-        def fit(
-            trained,
-            name,
-            rate,
-            heard,
-            *data,
-            networks=networks,
-            checkpoint=checkpoint,
-            component=component,
-        ):
-            training.train(
-                networks[trained],
-                _windows(settings, f"{component} {name}", checkpoint.of(name), checkpoint.held, *data),
-                checkpoint,
-                name,
-                f"{component} {name} LSTM layers",
-                *iterations,
-                settings[rate],
-                budget.limit(settings, component, name),
-                watch.begin(checkpoint, component, name, networks[heard]),
-            )
-
-        # The encoder stays as it is: its latents are the coded file. The decoder goes on learning.
-        fit("spliced-tail", "spliced", "learning-rate", "spliced", code, song)
-        error = training.normalised_error(song, _overlapping(networks["spliced-tail"], code, length))
-        print(f"{component} spliced autoencoder: error {error:.3f}")
-        for layer in networks["spliced-lstm"].layers:
-            layer.trainable = False
-        target = _overlapping(networks["spliced-lstm"], code, length)
-
-        def own(networks=networks, code=code):
-            """Latents of the frames it predicts, each from the song's before it: what it will hear."""
-            put_out = _overlapping(networks["generator"], code[:-1], length)
-            frames = networks["decoder"].predict(put_out, batch_size=256, verbose=0)
-            heard = networks["encoder"].predict(frames, batch_size=256, verbose=0)
-            return np.concatenate([code[:1], heard[:-1]])
-
-        fit("generator", "new", "generator-rate", "network", code[:-1], target[1:], own)
-        checkpoint.done()
-        error = training.normalised_error(
-            target[1:], _overlapping(networks["generator"], code[:-1], length)
-        )
-        print(f"{component} generator: error {error:.3f}")
-        print(f"wrote {checkpoint.path}")
+        _train(settings, component, checkpoint, songs[component]["frames"], latents[component], watch)
+        watch.end()
+        gc.collect()  # a Keras model is a cycle and would stay in memory beside the next
     settings_module.save(settings)
     print("next: python generate.py")
+
+
+def _train(settings, component, checkpoint, song, code, watch):
+    """Both trainings of a component, from its frames ``(M, F)`` and their latents ``(M, Z)``."""
+    from joanna import fast, model, training
+
+    length = settings["window-length"]
+    iterations = settings["lstm-epoch"], settings["lstm-iteration"]
+    with fast.strategy().scope():
+        networks = model.build(settings)
+    if not checkpoint.resume(networks["network"]):
+        path = settings_module.weights_folder(settings) / (
+            settings[f"{component}-encoder"] + ".weights.h5"
+        )
+        load_weights(networks["autoencoder"], path, settings, "autoencoder")
+        model.let_through(networks, code)
+    spliced = checkpoint.of("spliced")
+    if spliced["epochs"] < (max(1, spliced["goal"]) if settings["minutes"] else math.prod(iterations)):
+        # the generator's target is about to change
+        checkpoint.progress.pop("new", None)
+        checkpoint.history.pop("new", None)
+        checkpoint.moments.pop("new", None)
+        checkpoint.held.clear()
+
+    def fit(trained, name, rate, heard, *data):
+        training.train(
+            networks[trained],
+            _windows(settings, f"{component} {name}", checkpoint.of(name), checkpoint.held, *data),
+            checkpoint,
+            name,
+            f"{component} {name} LSTM layers",
+            *iterations,
+            settings[rate],
+            budget.limit(settings, component, name),
+            watch.begin(checkpoint, component, name, networks[heard]),
+        )
+
+    # The encoder stays as it is: its latents are the coded file. The decoder goes on learning.
+    fit("spliced-tail", "spliced", "learning-rate", "spliced", code, song)
+    error = training.normalised_error(song, _overlapping(networks["spliced-tail"], code, length))
+    print(f"{component} spliced autoencoder: error {error:.3f}")
+    for layer in networks["spliced-lstm"].layers:
+        layer.trainable = False
+    target = _overlapping(networks["spliced-lstm"], code, length)
+
+    def own():
+        """Latents of the frames it predicts, each from the song's before it: what it will hear."""
+        put_out = _overlapping(networks["generator"], code[:-1], length)
+        frames = networks["decoder"].predict(put_out, batch_size=256, verbose=0)
+        heard = networks["encoder"].predict(frames, batch_size=256, verbose=0)
+        return np.concatenate([code[:1], heard[:-1]])
+
+    fit("generator", "new", "generator-rate", "network", code[:-1], target[1:], own)
+    checkpoint.done()
+    error = training.normalised_error(target[1:], _overlapping(networks["generator"], code[:-1], length))
+    print(f"{component} generator: error {error:.3f}")
+    print(f"wrote {checkpoint.path}")
 
 
 def _windows(settings, place, progress, held, inputs, targets, own=None):

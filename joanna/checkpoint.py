@@ -141,8 +141,11 @@ class Checkpoint:
         return store.seal(self.path)
 
     def done(self) -> None:
-        """The training is whole: what it replaces may go."""
+        """The training is whole and saved: what it replaces may go, and what it holds in memory."""
         self._old.unlink(missing_ok=True)
+        self.network = None
+        self.moments.clear()
+        self.held.clear()
 
 
 def load_weights(network, path: Path, settings: dict, stage: str) -> dict:

@@ -46,6 +46,10 @@ class Watch:
         self._board = board(self._settings, self._title)
         return self
 
+    def end(self) -> None:
+        """Let go of the network that was listened to."""
+        self._network = None
+
     def left(self, seconds: float, epoch: float) -> float:
         """Seconds left for the run, when the training has `seconds` left and an epoch takes `epoch`."""
         return budget.run_left(self._settings, self._component, self._name, seconds, epoch)
