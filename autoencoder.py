@@ -8,8 +8,6 @@ output/NAME/coded-file.h5. While it trains, output/NAME/previews/ and report.htm
     python autoencoder.py demo dropout=0.2 name=less  # beside the run before, to compare
 """
 
-import gc
-
 from joanna import budget, dataset, memory
 from joanna import settings as settings_module
 from joanna.checkpoint import Checkpoint
@@ -35,13 +33,15 @@ def main(settings: dict) -> None:
         print(f"nothing has changed: {coded} and the autoencoders' weights are as the settings say")
         return
     memory.check(settings, "training")
-    from joanna.watch import Watch  # TensorFlow takes seconds to import
+    from joanna import fast  # TensorFlow takes seconds to import
+    from joanna.watch import Watch
 
     latents, watch = {}, Watch(settings, songs)
     for component, checkpoint in checkpoints.items():
-        latents[component] = _train(settings, component, checkpoint, songs[component]["frames"], watch)
-        watch.end()
-        gc.collect()  # a Keras model is a cycle and would stay in memory beside the next
+        frames = songs[component]["frames"]
+        with fast.forgetting():
+            latents[component] = _train(settings, component, checkpoint, frames, watch)
+            watch.end()
     identity = dataset.identity(*latents.values())
     seals = [checkpoint.seal() for checkpoint in checkpoints.values()]
     dataset.save_h5(coded, latents, settings, "autoencoder", identity=identity, weights=seals)

@@ -9,7 +9,6 @@ report.html say how far it is.
     python lstm.py demo minutes=30        # its share of a run of 30 minutes
 """
 
-import gc
 import math
 
 import numpy as np
@@ -43,13 +42,15 @@ def main(settings: dict) -> None:
         print(f"nothing has changed: {weights}/*-{settings['lstm-file']} are as the settings say")
         return
     memory.check(settings, "training")
-    from joanna.watch import Watch  # TensorFlow takes seconds to import
+    from joanna import fast  # TensorFlow takes seconds to import
+    from joanna.watch import Watch
 
     watch = Watch(settings, songs)
     for component, checkpoint in checkpoints.items():
-        _train(settings, component, checkpoint, songs[component]["frames"], latents[component], watch)
-        watch.end()
-        gc.collect()  # a Keras model is a cycle and would stay in memory beside the next
+        song, code = songs[component]["frames"], latents[component]
+        with fast.forgetting():
+            _train(settings, component, checkpoint, song, code, watch)
+            watch.end()
     settings_module.save(settings)
     print("next: python generate.py")
 

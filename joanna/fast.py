@@ -4,6 +4,10 @@ The LSTM layer and Adam hold the same variables under the same names, so weights
 ones and back. On a GPU they hand over to the stock ones: there the LSTM takes the fused cuDNN path.
 """
 
+import contextlib
+import gc
+from collections.abc import Iterator
+
 import numpy as np
 
 from joanna.backend import keras
@@ -21,6 +25,23 @@ def strategy() -> tf.distribute.Strategy:
     if len(devices) > 1:
         return tf.distribute.MirroredStrategy([device.name for device in devices])
     return tf.distribute.get_strategy()
+
+
+@contextlib.contextmanager
+def forgetting() -> Iterator[None]:
+    """Networks trained within it take no memory after it, once nothing else refers to them.
+
+    TensorFlow registers each traced custom gradient for as long as the process lives, and with it the
+    graph and the weights and moments that the graph reads; it has no public way to take one back.
+    """
+    from tensorflow.python.framework.ops import gradient_registry
+
+    registry = gradient_registry._registry
+    before = set(registry)
+    yield
+    for name in set(registry) - before:
+        del registry[name]
+    gc.collect()
 
 
 class LSTM(keras.layers.LSTM):

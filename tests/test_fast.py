@@ -1,8 +1,11 @@
+import gc
+
 import numpy as np
 import pytest
 
 from joanna import fast
 from joanna.backend import keras
+from joanna.backend import tensorflow as tf
 
 
 def _network(lstm):
@@ -53,3 +56,24 @@ def test_any_batch_and_length(trained):
     ours, _, _ = trained
     for shape in ((1, 1, 12), (3, 20, 12)):
         assert ours.predict(np.ones(shape, "float32"), verbose=0).shape == shape
+
+
+def test_a_trained_network_leaves_memory():
+    def handles():
+        gc.collect()
+        tensors = [thing for thing in gc.get_objects() if type(thing).__name__ == "EagerTensor"]
+        return sum(tensor.dtype == tf.resource for tensor in tensors)
+
+    def train():
+        network = keras.Sequential([keras.Input((3, 4)), fast.LSTM(4, return_sequences=True)])
+        network.compile(optimizer=fast.Adam(), loss="mse")
+        network.train_on_batch(np.zeros((2, 3, 4)), np.zeros((2, 3, 4)))
+
+    with fast.forgetting():  # whatever Keras itself sets up once
+        train()
+    before = handles()
+    with fast.forgetting():
+        train()
+    assert handles() == before
+    train()
+    assert handles() > before  # what `forgetting` is for
