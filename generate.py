@@ -114,6 +114,8 @@ def main(settings: dict, out: str = "", clip: str = "") -> None:
             path, made = output / f"{name}.wav", json.dumps({**recipe, "name": name, "take": place})
             signals[name] = _write(path, signal, source, rate, "lstm.py", made)
             print(f"  {song.line(score)}")
+            for hint in scores.advice(score, song.yardsticks):
+                print(f"  hint: {hint}")
             found[name] = score
             results["magnitude"][name] = dataset.unscale(magnitude, songs["magnitude"])
             results["phase"][name] = angles

@@ -84,7 +84,7 @@ def png(image: np.ndarray) -> bytes:
 
 
 def describe(found: dict, song: dict) -> list[tuple[str, str]]:
-    """A clip's scores in plain words, with their yardsticks.
+    """A clip's scores in plain words, with their yardsticks, and what to turn.
 
     Args:
         found: of `scores.Song.score`.
@@ -107,7 +107,7 @@ def describe(found: dict, song: dict) -> list[tuple[str, str]]:
     if found["copied-seconds"]:
         place = f"{found['copied-at']:.1f} s here, {found['copied-from']:.1f} s in the song"
         words.insert(5, ("longest alike", f"{found['copied-seconds']:.1f} s: {place}"))
-    return words
+    return words + [("hint", hint) for hint in scores.advice(found, song)]
 
 
 def _inline(kind, content):

@@ -263,6 +263,23 @@ class Song:
         )
 
 
+def advice(found: dict[str, float], own: dict[str, float]) -> list[str]:
+    """What to turn where a clip recites the song, loops or is unlike it; empty where it does none.
+
+    Args:
+        found: of `Song.score`.
+        own: `Song.yardsticks`.
+    """
+    said = []
+    if found["copied"] > max(0.3, own["copied-halves"]):
+        said.append("it recites the song: raise variation, or choose among more takes")
+    if found["loop"] > own["loop"] + 2:
+        said.append("it loops: raise variation, or try other sequence-lengths")
+    if found["timbre"] > np.sqrt(own["timbre-halves"] * own["timbre-noise"]):
+        said.append("its sound is as near to noise as to the song: train longer, or lower variation")
+    return said
+
+
 def picture(signals: list[np.ndarray], sample_rate: int) -> np.ndarray:
     """Log-mel spectrograms as one image ``(height, width, 3)`` uint8, one signal a row, low notes below.
 

@@ -101,6 +101,19 @@ def test_takes_are_ranked_by_timbre_loops_and_copies():
     assert song.rank({**new, "copied": copy["copied"]}) > song.rank(new)
 
 
+def test_hints_are_given_where_something_is_wrong():
+    melodies = melody(), melody(seed=1)
+    song = scores.Song(melodies[0], 16000, 0.064)
+
+    def hints(audio):
+        return [hint.split(":")[0] for hint in scores.advice(song.score(audio), song.yardsticks)]
+
+    assert hints(melodies[1]) == []
+    assert hints(melodies[0]) == ["it recites the song"]
+    assert "it loops" in hints(np.tile(melodies[1][: 3 * 16000], 4))
+    assert hints(np.random.default_rng(0).normal(size=16000 * 12))[-1].endswith("as to the song")
+
+
 def test_clips_too_short_for_the_windows_are_scored():
     source = tone(2.0, scores.RATE)
     song = scores.Song(source, scores.RATE, 0.064)
