@@ -59,7 +59,8 @@ def train(
     """
     place = checkpoint.of(name)
     if limit and not place["goal"]:
-        place["goal"] = _epochs_within(limit, model, batches)
+        with fast.forgetting():
+            place["goal"] = _epochs_within(limit, model, batches)
         print(f"{label}: {place['goal']:,} epochs fit into {duration(limit())}", flush=True)
     elif not limit:
         place["goal"] = epochs * iterations
