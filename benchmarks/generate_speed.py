@@ -1,10 +1,10 @@
 """Seconds of audio generated a second, part and whole, each length: ours, and model.predict a block.
 
-ours: generate.py's own functions, both components side by side, as a wav needs both. loop: stock Keras
-layers, model.predict for each block, one component after the other. The weights are random: the speed
-does not depend on them. (phase-method follow generates magnitudes only, half of this.) Timed in turns,
-each in a process of its own, since ours gives each component half of the cores: ours over
-generate-seconds, the loop over its first blocks.
+ours: generate.py's own functions, two clips side by side as there. loop: stock Keras layers,
+model.predict for each block, one clip. With phase-method follow, the default, both generate magnitudes
+only; with another, phases too. The weights are those that training starts from, on noise; windows of a
+trained network fade as theirs do. Timed in turns, each in a process of its own, since ours gives each clip
+half of the cores: ours over generate-seconds, the loop over its first blocks.
 """
 
 import multiprocessing
@@ -18,7 +18,7 @@ import generate
 from joanna import settings
 from joanna.dataset import COMPONENTS
 
-LOOP_BLOCKS = 12
+CLIPS, LOOP_BLOCKS = 2, 12
 
 
 def part_loop(network, seed, length, count):
@@ -39,26 +39,32 @@ def whole_loop(network, seed, length, count):
 
 
 def set_up(chosen: dict, stock: bool) -> None:
-    """Build both components' networks in this process."""
+    """Build the components' networks in this process."""
     global networks, song
     if not stock:
         os.environ["TF_NUM_INTRAOP_THREADS"] = generate.CORES_EACH
-    networks = [common.build(chosen, stock)["network"] for _ in COMPONENTS]
-    frames = max(chosen["sequence-lengths"])
+    from joanna import model  # TensorFlow, now that it is said how many cores it may take
+
+    components = COMPONENTS[:1] if chosen["phase-method"] == "follow" else COMPONENTS
+    frames = 2 * max(chosen["sequence-lengths"])
     song = np.random.default_rng(0).normal(size=(frames, chosen["frame-length"])).astype("float32")
+    built = [common.build(chosen, stock) for _ in components]
+    for parts in built:
+        model.let_through(parts, parts["encoder"].predict(song, verbose=0))
+    networks = [parts["network"] for parts in built]
 
 
 def ours(method: str, length: int, count: int) -> None:
-    """Generate `count` frames of both components as generate.py does."""
-    from joanna import generation  # TensorFlow, once set_up has said how many cores it may take
+    """Generate `count` frames of two clips as generate.py does."""
+    from joanna import generation
 
     run = {"part": generation.part, "whole": generation.whole}[method]
-    with ThreadPoolExecutor() as pool:
-        list(pool.map(lambda network: run(network, song[:length], length, count), networks))
+    with ThreadPoolExecutor(CLIPS) as pool:
+        list(pool.map(lambda network: run(network, song[:length], length, count), networks * CLIPS))
 
 
 def loop(method: str, length: int, count: int) -> None:
-    """Generate `count` frames of both components with model.predict."""
+    """Generate `count` frames of a clip with model.predict."""
     for network in networks:
         {"part": part_loop, "whole": whole_loop}[method](network, song[:length], length, count)
 
@@ -86,7 +92,7 @@ def main() -> None:
                     {
                         "method": method,
                         "length": length,
-                        "realtime_factor": count * hop_seconds / took["ours"],
+                        "realtime_factor": CLIPS * count * hop_seconds / took["ours"],
                         "predict_loop_factor": LOOP_BLOCKS * hop_seconds / took["loop"],
                     }
                 )

@@ -9,15 +9,22 @@ from joanna.settings import bottleneck
 
 # The trainings, their shares of a run, and what an epoch of each takes beside the others': the demo's.
 _SHARES = {"autoencoder": 0.3, "spliced": 0.3, "new": 0.4}
+_UNHEARD = 0.1  # share of the phase generator when phases follow the song
 _EPOCH = {"autoencoder": 1.0, "spliced": 1.2, "new": 1.6}
 ORDER = [(component, "autoencoder") for component in ("phase", "magnitude")]
 ORDER += [(component, name) for component in ("phase", "magnitude") for name in ("spliced", "new")]
 _STARTED = time.time()
-# Seconds, measured on two cores; the rest of the run is measured while it runs.
-_STAGE, _TRAINING = 8.0, 4.0  # to start a stage; to build, encode and save around a training
-_CLIP, _REPORT = 2.0, 4.0  # to score a clip; to write the report
+# Seconds that pass besides training, measured on two slow cores: to start a stage, to come to its first
+# training, from one training into the next, and after the last; to score a clip, to write the report.
+_STAGE, _AFTER = 6.0, 4.0
+_FIRST = {"autoencoder": 2.0, "spliced": 6.0, "new": 6.0}
+_INTO = {"autoencoder": 7.0, "spliced": 12.0, "new": 16.0}
+_CLIP, _REPORT = 3.0, 6.0
 _TICK, _ROW = 0.022, 0.00015  # a frame of a clip, and as much again a frame of its window
 _WEIGHTS = 55e6  # of the network that took so long
+_QUICKEST, _SLOWEST = 0.25, 4.0  # times as long as measured that any machine is taken to need
+_ends = {}  # place in ORDER -> when that training was to end
+_besides = {}  # place in ORDER -> seconds that passed before it besides training, and seconds foreseen
 
 
 def limit(settings: dict, component: str, name: str) -> Callable[[], float] | None:
@@ -32,16 +39,34 @@ def seconds_for(settings: dict, component: str, name: str) -> float:
 
     The clock is run.sh's. A script that is run alone takes its own share of the minutes.
     """
-    shares = [_SHARES[other] for _, other in ORDER]
-    place, total = ORDER.index((component, name)), 60 * settings["minutes"]
+    place, total, now = ORDER.index((component, name)), 60 * settings["minutes"], time.time()
+    if place not in _besides and (place - 1 in _ends or not _ends):
+        took = now - _ends.get(place - 1, _STARTED)
+        _besides[place] = took, _INTO[name] if _ends else _STAGE + _FIRST[name]
+    shares = [_share(settings, *other) for other in ORDER]
     began = float(os.environ.get("JOANNA_BEGAN", 0))
     if not began:
         first = 0 if name == "autoencoder" else 2
-        began = _STARTED - (total - _reserved(settings, 0)) * sum(shares[:first]) / sum(shares)
-    left = began + total - time.time() - _reserved(settings, place)
+        began = _STARTED - (total - _reserved(settings, -1)) * sum(shares[:first]) / sum(shares)
+    left = began + total - now - _reserved(settings, place)
     # a run that goes on does not spend again what it has spent on the trainings before
-    left = min(left, (total - _reserved(settings, 0)) * sum(shares[place:]) / sum(shares))
-    return max(0.0, left) * shares[place] / sum(shares[place:])
+    left = min(left, (total - _reserved(settings, -1)) * sum(shares[place:]) / sum(shares))
+    seconds = max(0.0, left) * shares[place] / sum(shares[place:])
+    _ends[place] = now + seconds
+    return seconds
+
+
+def _share(settings, component, name):
+    unheard = name == "new" and component == "phase" and settings["phase-method"] == "follow"
+    return _UNHEARD if unheard else _SHARES[name]
+
+
+def _pace():
+    """How slow this machine is besides training, as seen in this process so far."""
+    if not _besides:
+        return 1.0
+    took, foreseen = (sum(values) for values in zip(*_besides.values(), strict=True))
+    return min(_SLOWEST, max(_QUICKEST, took / foreseen))
 
 
 def run_left(
@@ -59,21 +84,22 @@ def run_left(
     if settings["minutes"] and began:
         return max(seconds, began + 60 * settings["minutes"] - time.time())
     later = ORDER[place + 1 :] if began or place >= 2 else ORDER[place + 1 : 2]
-    for _, other in later:
+    for other in later:
         if settings["minutes"]:
-            share = _SHARES[other] / sum(_SHARES[each] for _, each in ORDER)
-            seconds += share * (60 * settings["minutes"] - _reserved(settings, 0))
+            share = _share(settings, *other) / sum(_share(settings, *each) for each in ORDER)
+            seconds += share * (60 * settings["minutes"] - _reserved(settings, -1))
         else:
-            kind = "ae" if other == "autoencoder" else "lstm"
+            kind = "ae" if other[1] == "autoencoder" else "lstm"
             epochs = settings[f"{kind}-epoch"] * settings[f"{kind}-iteration"]
-            seconds += epochs * seconds_an_epoch * _EPOCH[other] / _EPOCH[name]
-    return seconds + (_reserved(settings, place + 1) if began else _TRAINING * len(later))
+            seconds += epochs * seconds_an_epoch * _EPOCH[other[1]] / _EPOCH[name]
+    return seconds + (_reserved(settings, place) if began else sum(_INTO[other[1]] for other in later))
 
 
 def _reserved(settings, place):
-    """Seconds the run takes from a training's beginning on, besides training."""
-    stages = 2 if place < 2 else 1
-    return _STAGE * stages + _TRAINING * (len(ORDER) - place) + generation_seconds(settings)
+    """Seconds the run takes from a training's beginning on besides training; place -1: all of it."""
+    stages = 1 + (place < 2) + (place < 0)  # that are yet to start
+    seconds = stages * (_STAGE + _AFTER) + sum(_INTO[name] for _, name in ORDER[place + 1 :])
+    return _pace() * (seconds + generation_seconds(settings))
 
 
 def generation_seconds(settings: dict) -> float:

@@ -59,8 +59,7 @@ def train(
     """
     place = checkpoint.of(name)
     if limit and not place["goal"]:
-        with fast.forgetting():
-            place["goal"] = _epochs_within(limit, model, batches)
+        place["goal"] = _epochs_within(limit, model, batches)
         print(f"{label}: {place['goal']:,} epochs fit into {duration(limit())}", flush=True)
     elif not limit:
         place["goal"] = epochs * iterations
@@ -97,21 +96,19 @@ def train(
 
 def _epochs_within(limit, model, batches):
     """How many epochs fit into the limit, by a few timed steps at a learning rate of 0."""
-    todo = batches(0)  # traces what the batches are made with
-    made = []
-    for epoch in (8, 9):  # some of it is made every eighth epoch only
+    todo, made = batches(8), []  # traces what the batches are made with
+    for epoch in (0, 1):  # some of it is made every eighth epoch only
         began = time.monotonic()
-        batches(epoch)
+        todo = batches(epoch)
         made.append(time.monotonic() - began)
     compile_for(model, 1000, 0.0, todo[0])
     seconds = []
-    for _ in range(6):
+    for _ in range(4):  # the first traces the graph
         began = time.monotonic()
         _step(model, todo[0], np.random.default_rng(0))
         seconds.append(time.monotonic() - began)
-    epoch = len(todo) * float(np.median(seconds[2:])) + made[0] / 8 + made[1]
-    # the first step traces the graph, as the training's own will again
-    return max(1, int((limit() - seconds[0]) / epoch))
+    epoch = len(todo) * float(np.median(seconds[1:])) + made[0] / 8 + made[1]
+    return max(1, int(limit() / epoch))
 
 
 def _step(model, batch, draws):
@@ -129,7 +126,10 @@ def _run(model, batches, checkpoint, name, label, epochs, rate, stop, watch, end
     start, done, total = place["epochs"], place["steps"], place["goal"]
     first = batches(start)
     steps = len(first)
-    compile_for(model, total * steps, rate, first[0])
+    if model.compiled:
+        _begin(model, total * steps, rate)
+    else:
+        compile_for(model, total * steps, rate, first[0])
     variables = model.optimizer.variables
     for variable, value in zip(variables, checkpoint.moments.pop(name, []), strict=False):
         variable.assign(value)
@@ -200,24 +200,41 @@ class _Stop:
             signal.signal(number, handler)
 
 
+class _Schedule(keras.optimizers.schedules.LearningRateSchedule):
+    """A rate that rises for 2 % of the steps, then falls along a cosine (Loshchilov and Hutter 2017,
+    arXiv:1608.03983), from a tenth to a tenth. Both may be set when the step is traced already."""
+
+    def __init__(self):
+        self.steps, self.highest = tf.Variable(1.0), tf.Variable(0.0)
+
+    def __call__(self, step):
+        warm_up = tf.maximum(1.0, tf.floor(self.steps / 50))
+        rise = tf.cast(step, tf.float32) / warm_up
+        fall = (tf.cast(step, tf.float32) - warm_up) / tf.maximum(1.0, self.steps - warm_up)
+        share = tf.where(rise < 1, rise, 0.5 + 0.5 * tf.cos(math.pi * tf.clip_by_value(fall, 0.0, 1.0)))
+        return self.highest * (0.1 + 0.9 * share)
+
+
 def compile_for(model: keras.Model, steps: int, learning_rate: float, batch: tuple = ()) -> None:
     """Compile with Adam; its rate warms up over 2 % of `steps`, then falls along a cosine.
 
     `batch`, inputs and targets, is one of those to come; it matters on several devices only.
     """
-    warm_up = max(1, steps // 50)
-    schedule = keras.optimizers.schedules.CosineDecay(
-        learning_rate / 10,
-        max(1, steps - warm_up),
-        alpha=0.1,
-        warmup_target=learning_rate,
-        warmup_steps=warm_up,
-    )
     with model.distribute_strategy.scope():
-        model.compile(optimizer=fast.Adam(schedule, global_clipnorm=_CLIP), loss="mse")
+        model.compile(optimizer=fast.Adam(_Schedule(), global_clipnorm=_CLIP), loss="mse")
         model.optimizer.build(model.trainable_variables)
+    _begin(model, steps, learning_rate)
     if model.distribute_strategy.num_replicas_in_sync > 1:
         model.test_on_batch(*batch)  # Keras cannot build the loss from shares of a batch
+
+
+def _begin(model, steps, learning_rate):
+    """Put the optimizer of a compiled model back to its beginning, with this schedule ahead of it."""
+    schedule = model.optimizer._learning_rate
+    schedule.steps.assign(steps)
+    schedule.highest.assign(learning_rate)
+    for variable in model.optimizer.variables:
+        variable.assign(np.zeros(variable.shape, variable.dtype))
 
 
 def _spread(model, *arrays):

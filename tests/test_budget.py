@@ -1,4 +1,5 @@
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,40 +11,77 @@ TRAININGS = [("phase", "autoencoder"), ("magnitude", "autoencoder"), ("phase", "
 TRAININGS += [("phase", "new"), ("magnitude", "spliced"), ("magnitude", "new")]
 
 
-def test_the_trainings_and_the_rest_fill_the_minutes(monkeypatch):
-    chosen = settings.load(["demo", "minutes=30"])
-    elapsed, given = 0.0, []
+class Clock:
+    """Time as budget sees it, where all but training takes `pace` times as long as foreseen."""
+
+    def __init__(self, monkeypatch, pace=1.0):
+        self.now, self.pace, self._patch = 1000.0, pace, monkeypatch
+        monkeypatch.setattr(budget, "time", SimpleNamespace(time=lambda: self.now))
+        monkeypatch.setenv("JOANNA_BEGAN", "1000")
+        self.start()
+
+    def start(self):
+        """Another stage, in a process of its own."""
+        self._patch.setattr(budget, "_ends", {})
+        self._patch.setattr(budget, "_besides", {})
+        self._patch.setattr(budget, "_STARTED", self.now)
+        self.now += self.pace * budget._STAGE
+
+    def end(self):
+        """The stage's end."""
+        self.now += self.pace * budget._AFTER
+
+    def into(self, chosen, component, name):
+        """Seconds given to a training that comes now."""
+        self.now += self.pace * (budget._INTO if budget._ends else budget._FIRST)[name]
+        return budget.seconds_for(chosen, component, name)
+
+
+@pytest.mark.parametrize("pace", [0.4, 1.0, 1.6])
+@pytest.mark.parametrize(("minutes", "least"), [(5, 1), (30, 90)])
+def test_the_trainings_and_the_rest_fill_the_minutes(monkeypatch, minutes, least, pace):
+    chosen, clock, given = settings.load(["demo", f"minutes={minutes}"]), Clock(monkeypatch, pace), []
     for component, name in TRAININGS:
-        # what is reserved for stages and trainings passes as reserved, what is given is used up
-        now = 30 * 60 - budget._reserved(chosen, TRAININGS.index((component, name)))
-        left = now - sum(given)
-        monkeypatch.setenv("JOANNA_BEGAN", str(time.time() - (30 * 60 - left - (30 * 60 - now))))
-        given.append(budget.seconds_for(chosen, component, name))
-        elapsed += given[-1]
-    assert all(seconds > 60 for seconds in given)
-    reserved = budget._reserved(chosen, 0)
-    assert elapsed + reserved == pytest.approx(30 * 60, rel=0.02)
-    assert given[0] == pytest.approx(given[1], rel=0.02)
+        if (component, name) == ("phase", "spliced"):
+            clock.end()
+            clock.start()
+        given.append(clock.into(chosen, component, name))
+        clock.now += given[-1]
+    clock.end()
+    clock.now += pace * (budget._STAGE + budget.generation_seconds(chosen))
+    assert clock.now - 1000 == pytest.approx(60 * minutes, rel=0.1)
+    assert all(seconds > least for seconds in given)
+    # what is heard gets the most: phases follow the song unless phase-method says otherwise
+    assert given[3] < 0.5 * min(given[:3]) < max(given[:3]) < 1.1 * given[5]
+
+
+def test_the_phase_generator_gets_its_share_where_it_is_heard(monkeypatch):
+    def given(*words):
+        chosen, clock = settings.load(["demo", "minutes=30", *words]), Clock(monkeypatch)
+        return clock.into(chosen, "phase", "new")
+
+    assert given("phase-method=network") > 2 * given()
 
 
 def test_time_lost_is_shared_by_what_comes_after(monkeypatch):
-    chosen = settings.load(["demo", "minutes=30"])
-    monkeypatch.setenv("JOANNA_BEGAN", str(time.time() - 600))
-    early = budget.seconds_for(chosen, "phase", "spliced")
-    monkeypatch.setenv("JOANNA_BEGAN", str(time.time() - 1200))
+    chosen, clock = settings.load(["demo", "minutes=30"]), Clock(monkeypatch)
+    early = clock.into(chosen, "phase", "spliced")
+    clock.now = 2200
     assert 0 < budget.seconds_for(chosen, "phase", "spliced") < 0.7 * early
-    monkeypatch.setenv("JOANNA_BEGAN", str(time.time() - 9999))
+    clock.now = 9999
     assert budget.seconds_for(chosen, "phase", "spliced") == 0
     # a script that is run alone takes its own share
+    clock = Clock(monkeypatch)
     monkeypatch.delenv("JOANNA_BEGAN")
-    assert budget.seconds_for(chosen, "phase", "autoencoder") < 600
+    assert 0 < clock.into(chosen, "phase", "autoencoder") < 600
 
 
 def test_a_run_that_goes_on_does_not_get_its_minutes_again(monkeypatch):
     chosen = settings.load(["demo", "minutes=30"])
-    monkeypatch.setenv("JOANNA_BEGAN", str(time.time()))
-    shares = [budget.seconds_for(chosen, component, name) for component, name in TRAININGS]
-    assert sum(shares) + budget._reserved(chosen, 0) == pytest.approx(30 * 60, rel=0.01)
+    Clock(monkeypatch)
+    # no time passes: all before it was done by the run before
+    given = [budget.seconds_for(chosen, *training) for training in TRAININGS]
+    assert 25 * 60 < sum(given) < 30 * 60
 
 
 def test_longer_clips_and_more_of_them_leave_less_for_training():

@@ -97,7 +97,7 @@ def test_the_report_so_far_plays_the_newest_previews(runs):
 def test_a_training_that_starts_afresh_drops_its_old_previews(runs, monkeypatch):
     root, _ = runs
     monkeypatch.setattr(settings_module, "ROOT", root)
-    words = [*TINY, "name=alone", f"source={root / 'song.wav'}", "preview-minutes=100", "ae-iteration=1"]
+    words = [*TINY, "name=alone", f"source={root / 'song.wav'}", "preview-minutes=0.0001", "ae-iteration=1"]
     stale = root / "output/alone/previews/phase-autoencoder-epoch-00099.wav"
     other = stale.with_name("phase-spliced-epoch-00099.wav")
     stale.parent.mkdir()
