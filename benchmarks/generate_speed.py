@@ -2,9 +2,9 @@
 
 ours: generate.py's own functions, two clips side by side as there. loop: stock Keras layers,
 model.predict for each block, one clip. With phase-method follow, the default, both generate magnitudes
-only; with another, phases too. The weights are those that training starts from, on noise; windows of a
-trained network fade as theirs do. Timed in turns, each in a process of its own, since ours gives each clip
-half of the cores: ours over generate-seconds, the loop over its first blocks.
+only; with another, phases too. The weights are random: the speed does not depend on them. Timed in
+turns, each in a process of its own, since ours gives each clip half of the cores: ours over
+generate-seconds, the loop over its first blocks.
 """
 
 import multiprocessing
@@ -43,20 +43,15 @@ def set_up(chosen: dict, stock: bool) -> None:
     global networks, song
     if not stock:
         os.environ["TF_NUM_INTRAOP_THREADS"] = generate.CORES_EACH
-    from joanna import model  # TensorFlow, now that it is said how many cores it may take
-
-    components = COMPONENTS[:1] if chosen["phase-method"] == "follow" else COMPONENTS
-    frames = 2 * max(chosen["sequence-lengths"])
+    components = ["magnitude"] if chosen["phase-method"] == "follow" else COMPONENTS
+    networks = [common.build(chosen, stock)["network"] for _ in components]
+    frames = max(chosen["sequence-lengths"])
     song = np.random.default_rng(0).normal(size=(frames, chosen["frame-length"])).astype("float32")
-    built = [common.build(chosen, stock) for _ in components]
-    for parts in built:
-        model.let_through(parts, parts["encoder"].predict(song, verbose=0))
-    networks = [parts["network"] for parts in built]
 
 
 def ours(method: str, length: int, count: int) -> None:
     """Generate `count` frames of two clips as generate.py does."""
-    from joanna import generation
+    from joanna import generation  # TensorFlow, once set_up has said how many cores it may take
 
     run = {"part": generation.part, "whole": generation.whole}[method]
     with ThreadPoolExecutor(CLIPS) as pool:

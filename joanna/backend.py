@@ -11,7 +11,7 @@ import tempfile
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_DETERMINISTIC_OPS", "1")
 if platform.machine() in ("x86_64", "AMD64"):
-    # the faster matrix products, which TensorFlow takes by itself on CPUs with AVX-512 only
+    # the faster matrix products, which TensorFlow takes by itself on newer CPUs only
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 os.environ["KERAS_BACKEND"] = "tensorflow"
 

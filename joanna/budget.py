@@ -4,6 +4,7 @@ import math
 import os
 import time
 from collections.abc import Callable
+from itertools import product
 
 from joanna.settings import bottleneck
 
@@ -17,13 +18,14 @@ _STARTED = time.time()
 # Seconds that pass besides training, measured on two slow cores: to start a stage, to come to its first
 # training, from one training into the next, and after the last; to score a clip, to write the report.
 _STAGE, _AFTER = 6.0, 4.0
-_FIRST = {"autoencoder": 2.0, "spliced": 6.0, "new": 6.0}
+_FIRST = {0: 2.0, 2: 6.0}  # place in ORDER of a stage's first
 _INTO = {"autoencoder": 7.0, "spliced": 12.0, "new": 16.0}
 _CLIP, _REPORT = 3.0, 6.0
-_TICK, _ROW = 0.022, 0.00015  # a frame of a clip, and as much again a frame of its window
+# A frame of a clip, and more for each frame of its window, of which part shares a product.
+_TICK, _ROW = 0.0065, {"part": 0.0012, "whole": 0.0019}
 _WEIGHTS = 55e6  # of the network that took so long
 _QUICKEST, _SLOWEST = 0.25, 4.0  # times as long as measured that any machine is taken to need
-_ends = {}  # place in ORDER -> when that training was to end
+_ends = {}  # place in ORDER -> when that training's last epoch so far ended
 _besides = {}  # place in ORDER -> seconds that passed before it besides training, and seconds foreseen
 
 
@@ -40,9 +42,11 @@ def seconds_for(settings: dict, component: str, name: str) -> float:
     The clock is run.sh's. A script that is run alone takes its own share of the minutes.
     """
     place, total, now = ORDER.index((component, name)), 60 * settings["minutes"], time.time()
-    if place not in _besides and (place - 1 in _ends or not _ends):
-        took = now - _ends.get(place - 1, _STARTED)
-        _besides[place] = took, _INTO[name] if _ends else _STAGE + _FIRST[name]
+    if place not in _besides:
+        if place - 1 in _ends:
+            _besides[place] = now - _ends[place - 1], _INTO[name]
+        elif place in _FIRST:
+            _besides[place] = now - _STARTED, _STAGE + _FIRST[place]
     shares = [_share(settings, *other) for other in ORDER]
     began = float(os.environ.get("JOANNA_BEGAN", 0))
     if not began:
@@ -51,9 +55,12 @@ def seconds_for(settings: dict, component: str, name: str) -> float:
     left = began + total - now - _reserved(settings, place)
     # a run that goes on does not spend again what it has spent on the trainings before
     left = min(left, (total - _reserved(settings, -1)) * sum(shares[place:]) / sum(shares))
-    seconds = max(0.0, left) * shares[place] / sum(shares[place:])
-    _ends[place] = now + seconds
-    return seconds
+    return max(0.0, left) * shares[place] / sum(shares[place:])
+
+
+def note_epoch(component: str, name: str) -> None:
+    """Take note that a training has just ended an epoch."""
+    _ends[ORDER.index((component, name))] = time.time()
 
 
 def _share(settings, component, name):
@@ -98,7 +105,8 @@ def run_left(
 def _reserved(settings, place):
     """Seconds the run takes from a training's beginning on besides training; place -1: all of it."""
     stages = 1 + (place < 2) + (place < 0)  # that are yet to start
-    seconds = stages * (_STAGE + _AFTER) + sum(_INTO[name] for _, name in ORDER[place + 1 :])
+    seconds = stages * (_STAGE + _AFTER)
+    seconds += sum(_FIRST.get(at, _INTO[ORDER[at][1]]) for at in range(place + 1, len(ORDER)))
     return _pace() * (seconds + generation_seconds(settings))
 
 
@@ -112,8 +120,8 @@ def generation_seconds(settings: dict) -> float:
     ways = {"all": 3}.get(settings["phase-method"], 1)
     networks = 1 if settings["phase-method"] == "follow" else 2
     seconds = _REPORT
-    for length in settings["sequence-lengths"]:
-        methods = 2 if settings["method"] == "both" else 1
-        ticks = (frames + length) * (_TICK + _ROW * length) * weights / _WEIGHTS
-        seconds += methods * settings["takes"] * (ticks * networks + _CLIP * ways)
+    methods = ["part", "whole"] if settings["method"] == "both" else [settings["method"]]
+    for method, length in product(methods, settings["sequence-lengths"]):
+        ticks = (frames + length) * (_TICK + _ROW[method] * length) * weights / _WEIGHTS
+        seconds += settings["takes"] * (ticks * networks + _CLIP * ways)
     return seconds

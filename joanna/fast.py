@@ -164,11 +164,6 @@ class Adam(keras.optimizers.Adam):
         )
 
 
-# States of windows that hear the same frames approach each other until only rounding parts them: 2e-7 of
-# values near 1, for their rows take different places in a product.
-_SAME = 1e-6
-
-
 class Windows:
     """All windows of frames that generation has under way in a network, a step of each at a time.
 
@@ -176,8 +171,6 @@ class Windows:
     one window after the other would read all weights once a frame and window. But a window's frames are
     there as soon as the one before it has taken the same step. So each step takes all windows under
     way one frame further, as rows of one batch, oldest window first: the weights are read once a frame.
-    Where all hear the same frame, the oldest window ends in the next one once their states are the same:
-    what the frames before have left in them has faded, after some 15 frames of a trained network.
     """
 
     def __init__(self, network: keras.Sequential, length: int):
@@ -198,18 +191,14 @@ class Windows:
             for layer in before:
                 values = layer(values)
             count = tf.shape(states[0][0])[0] + 1
-            updated, same = [], tf.logical_and(count_in == 1, count > 1)
+            updated = []
             for (kernel, recurrent, bias), state in zip(weights, states, strict=True):
                 h, c = (tf.pad(part, [[0, 1], [0, 0]]) for part in state)
                 gate = tf.matmul(values, kernel) + bias + tf.matmul(h, recurrent)
                 values, c, _ = _cell(gate, c)
-                updated.append([values, c])
-                for part in (values, c):
-                    apart = tf.reduce_max(tf.abs(part[:1] - part[1:2]))
-                    same &= apart < _SAME * (1 + tf.reduce_max(tf.abs(part[:1])))
-            # the oldest window has served when it has seen its last frame, or the next one does for it
-            served = tf.cast((count == length) | same, tf.int32)
-            updated = [[part[served:] for part in state] for state in updated]
+                # a window that has seen its last frame has served
+                served = tf.cast(count == length, tf.int32)
+                updated.append([values[served:], c[served:]])
             # of windows that all hear the same frame, only the oldest one's prediction is used
             values = values[:count_in]
             for layer in after:

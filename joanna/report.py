@@ -118,6 +118,7 @@ def _curve(name, rows):
     step = max(1, -(-len(rows) // _POINTS))
     kept = [*rows[:-1:step], *rows[-1:]]
     points = [[round(seconds, 2), loss] for seconds, _, loss in kept if loss > 0]
+    name = name.replace(" new", " generator")  # which has new LSTM layers
     return {"name": name, "epochs": int(rows[-1][1]) if rows else 0, "points": points}
 
 

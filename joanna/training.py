@@ -96,18 +96,20 @@ def train(
 
 def _epochs_within(limit, model, batches):
     """How many epochs fit into the limit, by a few timed steps at a learning rate of 0."""
-    todo, made = batches(8), []  # traces what the batches are made with
+    compile_for(model, 1000, 0.0, batches)
+    batches(8)  # traces what the batches are made with
+    made, seconds = [], []
     for epoch in (0, 1):  # some of it is made every eighth epoch only
         began = time.monotonic()
         todo = batches(epoch)
         made.append(time.monotonic() - began)
-    compile_for(model, 1000, 0.0, todo[0])
-    seconds = []
-    for _ in range(4):  # the first traces the graph
+    for batch in {len(batch[0]): batch for batch in todo}.values():
+        _step(model, batch, np.random.default_rng(0))  # traces the step for each size
+    for _ in range(3):
         began = time.monotonic()
         _step(model, todo[0], np.random.default_rng(0))
         seconds.append(time.monotonic() - began)
-    epoch = len(todo) * float(np.median(seconds[1:])) + made[0] / 8 + made[1]
+    epoch = len(todo) * float(np.median(seconds)) + made[0] / 8 + made[1]
     return max(1, int(limit() / epoch))
 
 
@@ -129,7 +131,7 @@ def _run(model, batches, checkpoint, name, label, epochs, rate, stop, watch, end
     if model.compiled:
         _begin(model, total * steps, rate)
     else:
-        compile_for(model, total * steps, rate, first[0])
+        compile_for(model, total * steps, rate, batches)
     variables = model.optimizer.variables
     for variable, value in zip(variables, checkpoint.moments.pop(name, []), strict=False):
         variable.assign(value)
@@ -202,7 +204,7 @@ class _Stop:
 
 class _Schedule(keras.optimizers.schedules.LearningRateSchedule):
     """A rate that rises for 2 % of the steps, then falls along a cosine (Loshchilov and Hutter 2017,
-    arXiv:1608.03983), from a tenth to a tenth. Both may be set when the step is traced already."""
+    arXiv:1608.03983), from a tenth to a tenth. `steps` and `highest` may be set after tracing."""
 
     def __init__(self):
         self.steps, self.highest = tf.Variable(1.0), tf.Variable(0.0)
@@ -215,17 +217,22 @@ class _Schedule(keras.optimizers.schedules.LearningRateSchedule):
         return self.highest * (0.1 + 0.9 * share)
 
 
-def compile_for(model: keras.Model, steps: int, learning_rate: float, batch: tuple = ()) -> None:
+def compile_for(
+    model: keras.Model,
+    steps: int,
+    learning_rate: float,
+    batches: Callable[[int], list] | None = None,
+) -> None:
     """Compile with Adam; its rate warms up over 2 % of `steps`, then falls along a cosine.
 
-    `batch`, inputs and targets, is one of those to come; it matters on several devices only.
+    `batches`, as in `train`, is needed on several devices only.
     """
     with model.distribute_strategy.scope():
         model.compile(optimizer=fast.Adam(_Schedule(), global_clipnorm=_CLIP), loss="mse")
         model.optimizer.build(model.trainable_variables)
     _begin(model, steps, learning_rate)
     if model.distribute_strategy.num_replicas_in_sync > 1:
-        model.test_on_batch(*batch)  # Keras cannot build the loss from shares of a batch
+        model.test_on_batch(*batches(0)[0])  # Keras cannot build the loss from shares of a batch
 
 
 def _begin(model, steps, learning_rate):

@@ -56,6 +56,7 @@ class Watch:
 
     def epoch(self, epoch: int, loss: float, optimizer) -> None:
         """Take note that `epoch` epochs are done; make a preview if it is time for one."""
+        budget.note_epoch(self._component, self._name)
         if self._board:
             with self._board.as_default(step=epoch):
                 tf.summary.scalar("loss", loss)
@@ -64,7 +65,7 @@ class Watch:
         if not between:
             return
         now, goal = time.monotonic(), self._checkpoint.of(self._name)["goal"]
-        # the last epoch has one, unless the training took less than half a minute or half of that time
+        # the last epoch has one, too, unless the training took less than half of it or of a minute
         if now < self._due and (epoch < goal or now - self._began < min(between, 60) / 2):
             return
         signal, rate = self._listen(), self._settings["sample-rate"]

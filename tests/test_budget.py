@@ -31,41 +31,48 @@ class Clock:
         """The stage's end."""
         self.now += self.pace * budget._AFTER
 
-    def into(self, chosen, component, name):
-        """Seconds given to a training that comes now."""
-        self.now += self.pace * (budget._INTO if budget._ends else budget._FIRST)[name]
-        return budget.seconds_for(chosen, component, name)
+    def train(self, chosen, component, name, slip=1.0):
+        """Seconds given to a training that comes now and takes `slip` times as long."""
+        place = TRAININGS.index((component, name))
+        self.now += self.pace * (budget._INTO[name] if budget._ends else budget._FIRST[place])
+        given = budget.seconds_for(chosen, component, name)
+        self.now += slip * given
+        budget.note_epoch(component, name)
+        return given
 
 
-@pytest.mark.parametrize("pace", [0.4, 1.0, 1.6])
-@pytest.mark.parametrize(("minutes", "least"), [(5, 1), (30, 90)])
-def test_the_trainings_and_the_rest_fill_the_minutes(monkeypatch, minutes, least, pace):
+@pytest.mark.parametrize(
+    ("pace", "slip"), [(0.4, 1.0), (1.0, 1.0), (1.6, 1.0), (1.0, 0.93), (1.0, 1.07)]
+)
+@pytest.mark.parametrize(("minutes", "least"), [(5, 1), (30, 90), (120, 300)])
+def test_the_trainings_and_the_rest_fill_the_minutes(monkeypatch, minutes, least, pace, slip):
     chosen, clock, given = settings.load(["demo", f"minutes={minutes}"]), Clock(monkeypatch, pace), []
     for component, name in TRAININGS:
         if (component, name) == ("phase", "spliced"):
             clock.end()
             clock.start()
-        given.append(clock.into(chosen, component, name))
-        clock.now += given[-1]
+        given.append(clock.train(chosen, component, name, slip))
     clock.end()
     clock.now += pace * (budget._STAGE + budget.generation_seconds(chosen))
-    assert clock.now - 1000 == pytest.approx(60 * minutes, rel=0.1)
+    # time saved is not spent again; time lost is
+    assert clock.now - 1000 == pytest.approx(60 * minutes, rel=0.03 if slip >= 1 else 0.08)
     assert all(seconds > least for seconds in given)
     # what is heard gets the most: phases follow the song unless phase-method says otherwise
-    assert given[3] < 0.5 * min(given[:3]) < max(given[:3]) < 1.1 * given[5]
+    assert given[3] < 0.5 * min(given[:3]) < max(given[:3]) < 1.25 * given[5]
 
 
 def test_the_phase_generator_gets_its_share_where_it_is_heard(monkeypatch):
     def given(*words):
         chosen, clock = settings.load(["demo", "minutes=30", *words]), Clock(monkeypatch)
-        return clock.into(chosen, "phase", "new")
+        clock.train(chosen, "phase", "spliced")
+        return clock.train(chosen, "phase", "new")
 
     assert given("phase-method=network") > 2 * given()
 
 
 def test_time_lost_is_shared_by_what_comes_after(monkeypatch):
     chosen, clock = settings.load(["demo", "minutes=30"]), Clock(monkeypatch)
-    early = clock.into(chosen, "phase", "spliced")
+    early = clock.train(chosen, "phase", "spliced")
     clock.now = 2200
     assert 0 < budget.seconds_for(chosen, "phase", "spliced") < 0.7 * early
     clock.now = 9999
@@ -73,7 +80,7 @@ def test_time_lost_is_shared_by_what_comes_after(monkeypatch):
     # a script that is run alone takes its own share
     clock = Clock(monkeypatch)
     monkeypatch.delenv("JOANNA_BEGAN")
-    assert 0 < clock.into(chosen, "phase", "autoencoder") < 600
+    assert 0 < clock.train(chosen, "phase", "autoencoder") < 600
 
 
 def test_a_run_that_goes_on_does_not_get_its_minutes_again(monkeypatch):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from conftest import TINY
 
-from joanna import fast, generation, model, settings
+from joanna import generation, model, settings
 
 
 @pytest.fixture(scope="module")
@@ -28,24 +28,6 @@ def test_part_generation_equals_the_plain_loop(network):
         plain = network.predict(windows, verbose=0)[:, -1]
         np.testing.assert_allclose(frames, plain, atol=1e-3)
         assert np.std(plain[-1] - plain[-4]) > 0.01 * np.std(plain)
-
-
-def test_windows_that_have_become_alike_go_on_as_one_and_give_the_same_frames():
-    networks = model.build(settings.load(TINY))
-    rng = np.random.default_rng(0)
-    song = rng.normal(size=(90, 64)).astype("float32")
-    model.let_through(networks, networks["encoder"].predict(song, verbose=0))
-    windows = fast.Windows(networks["network"], 40)
-    frames = np.concatenate([windows.push(frame[None]) for frame in song])
-    assert 5 < len(windows._states[0][0]) < 35
-    whole = np.stack([song[first : first + 40] for first in range(50)])
-    plain = networks["network"].predict(whole, verbose=0)[:, -1]
-    # 1e-6 is what the states may differ by where a window ends in the next
-    np.testing.assert_allclose(frames[39:-1], plain, atol=1e-5)
-    # where each hears something else they stay apart
-    apart = fast.Windows(networks["network"], 40)
-    for count in range(1, 41):
-        assert len(apart.push(np.repeat(song[:1], count, axis=0))) == count
 
 
 def test_whole_generation_feeds_all_of_it_back(network):

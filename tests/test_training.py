@@ -52,6 +52,32 @@ def _pair(network):
     return target, network.predict(frames, verbose=0)
 
 
+@pytest.mark.parametrize("steps", [1, 30, 1000])
+def test_the_rate_warms_up_and_falls_as_keras_cosine_decay(steps):
+    network = _network()
+    training.compile_for(network, steps, 0.5)
+    warm_up = max(1, steps // 50)
+    wanted = keras.optimizers.schedules.CosineDecay(
+        0.05, max(1, steps - warm_up), alpha=0.1, warmup_target=0.5, warmup_steps=warm_up
+    )
+    found = []
+    for step in range(0, steps + 1, max(1, steps // 100)):
+        network.optimizer.iterations.assign(step)
+        found.append(float(network.optimizer.learning_rate))
+        assert found[-1] == pytest.approx(float(wanted(step)), rel=1e-4)
+    assert max(found) == pytest.approx(0.5)
+
+
+def test_measuring_before_it_does_not_change_a_training():
+    trained = []
+    for limit in (lambda: 0.0, None):
+        network, memory = _network(), Memory()
+        training.train(network, _batches, memory, "test", "test", 1, 1, 0.05, limit=limit)
+        assert memory.place["epochs"] == 1
+        trained.append([*network.get_weights(), *(v.numpy() for v in network.optimizer.variables)])
+    assert all(map(np.array_equal, *trained))
+
+
 def test_random_numbers_depend_on_seed_and_place_alone():
     first = training.epoch_rng(0, "lstm", "phase", 3).normal(size=4)
     np.testing.assert_array_equal(first, training.epoch_rng(0, "lstm", "phase", 3).normal(size=4))

@@ -90,14 +90,14 @@ def test_the_report_so_far_plays_the_newest_previews(runs):
     for name in ("phase-spliced-epoch-00002", "magnitude-generator-epoch-00002"):
         assert f'"name": "{name}"' in report
     assert "epoch-00001" not in report
-    for name in ("phase autoencoder", "magnitude autoencoder", "phase new", "magnitude new"):
+    for name in ("phase autoencoder", "magnitude autoencoder", "phase generator", "magnitude generator"):
         assert re.search(f'"name": "{name}", "epochs": [1-9]', report), name
 
 
 def test_a_training_that_starts_afresh_drops_its_old_previews(runs, monkeypatch):
     root, _ = runs
     monkeypatch.setattr(settings_module, "ROOT", root)
-    words = [*TINY, "name=alone", f"source={root / 'song.wav'}", "preview-minutes=0.0001", "ae-iteration=1"]
+    words = [*OFTEN, "name=alone", f"source={root / 'song.wav'}", "ae-iteration=1", "ae-epoch=2"]
     stale = root / "output/alone/previews/phase-autoencoder-epoch-00099.wav"
     other = stale.with_name("phase-spliced-epoch-00099.wav")
     stale.parent.mkdir()
