@@ -216,6 +216,23 @@ def test_an_exploding_loss_goes_back_at_half_the_rate_and_gives_up_after_three_t
     assert '"epochs": 3' in hopeless.contents()["progress"]
 
 
+def test_after_an_explosion_it_ends_as_one_that_goes_on_at_half_the_rate(fresh, tmp_path):
+    run, later = fresh("exploded"), tmp_path / "later"
+
+    def poison(epoch):
+        if epoch != 4 or later.exists():
+            return False
+        later.mkdir()
+        shutil.copy(run.checkpoint.path, later)
+        return True
+
+    run.poison = poison
+    exploded = run.train()
+    again = fresh("later")
+    again.checkpoint.of("test")["halvings"] = 1
+    assert again.train() == exploded
+
+
 def test_an_explosion_before_the_first_save_of_more_iterations_does_not_end_them(fresh, capsys):
     fresh().train(iterations=1)
     run, times = fresh(), [0]
