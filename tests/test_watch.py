@@ -97,7 +97,8 @@ def test_the_report_so_far_plays_the_newest_previews(runs):
 def test_a_training_that_starts_afresh_drops_its_old_previews(runs, monkeypatch):
     root, _ = runs
     monkeypatch.setattr(settings_module, "ROOT", root)
-    words = [*OFTEN, "name=alone", f"source={root / 'song.wav'}", "ae-iteration=1", "ae-epoch=2"]
+    words = [*TINY, "name=alone", f"source={root / 'song.wav'}", "ae-iteration=1"]
+    words.append("preview-minutes=0.0001")
     stale = root / "output/alone/previews/phase-autoencoder-epoch-00099.wav"
     other = stale.with_name("phase-spliced-epoch-00099.wav")
     stale.parent.mkdir()
@@ -107,6 +108,10 @@ def test_a_training_that_starts_afresh_drops_its_old_previews(runs, monkeypatch)
     assert not stale.exists()
     assert other.exists()
     assert stale.with_name("phase-autoencoder-epoch-00002.wav").exists()
+    # so short a training has none when previews are far between
+    autoencoder.main(settings_module.load([*words, "load-weights=False", "preview-minutes=100"]))
+    assert not list(stale.parent.glob("phase-autoencoder-epoch-*"))
+    assert other.exists()
 
 
 def test_tensorboard_gets_scalars_audio_and_spectrograms(runs):
