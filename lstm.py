@@ -13,9 +13,10 @@ import math
 
 import numpy as np
 
-from joanna import budget, dataset, memory
+from joanna import budget, dataset, memory, store
 from joanna import settings as settings_module
 from joanna.checkpoint import Checkpoint, load_weights
+from joanna.errors import UserError
 
 _OWN_EPOCHS = 8  # epochs for which the generator's own predictions are kept
 
@@ -46,17 +47,21 @@ def main(settings: dict) -> None:
     from joanna.watch import Watch
 
     watch = Watch(settings, songs)
+    encoders = dict(zip(dataset.COMPONENTS, attributes["weights"], strict=True))
     for component, checkpoint in checkpoints.items():
         song, code = songs[component]["frames"], latents[component]
         with fast.forgetting():
-            _train(settings, component, checkpoint, song, code, watch)
+            _train(settings, component, checkpoint, encoders[component], song, code, watch)
             watch.end()
     settings_module.save(settings)
     print("next: python generate.py")
 
 
-def _train(settings, component, checkpoint, song, code, watch):
-    """Both trainings of a component, from its frames ``(M, F)`` and their latents ``(M, Z)``."""
+def _train(settings, component, checkpoint, encoder, song, code, watch):
+    """Both trainings of a component, from its frames ``(M, F)`` and their latents ``(M, Z)``.
+
+    `encoder` is the checksum of the weights that the latents were made with.
+    """
     from joanna import fast, model, training
 
     length = settings["window-length"]
@@ -68,6 +73,10 @@ def _train(settings, component, checkpoint, song, code, watch):
             settings[f"{component}-encoder"] + ".weights.h5"
         )
         load_weights(networks["autoencoder"], path, settings, "autoencoder")
+        if store.seal(path) != encoder:
+            raise UserError(
+                f"{path} is not what the coded file was made with; run: python autoencoder.py"
+            )
         model.let_through(networks, code)
     spliced = checkpoint.of("spliced")
     if spliced["epochs"] < (max(1, spliced["goal"]) if settings["minutes"] else math.prod(iterations)):

@@ -76,6 +76,7 @@ class Checkpoint:
                 print(str(error).split("; ")[0], flush=True)
                 continue
             print(f"going on from {path}")
+            self._put_back(path)
             self.afresh = False
             return True
         if self.path.exists():
@@ -133,8 +134,22 @@ class Checkpoint:
         if not self.path.exists():
             return
         # a training begun afresh must not push out the one it is to replace
-        keep_old = self.afresh and not self._old.exists()
-        os.replace(self.path, self._old if keep_old else self._previous)
+        if self.afresh and not self._old.exists():
+            self._previous.unlink(missing_ok=True)  # of that one, too
+            os.replace(self.path, self._old)
+        else:
+            os.replace(self.path, self._previous)
+
+    def _put_back(self, path):
+        """Change places: whoever reads the weights reads those that are gone on from."""
+        if path == self.path:
+            return
+        beside = self._named("beside")
+        if self.path.exists():
+            os.replace(self.path, beside)
+        os.replace(path, self.path)
+        if beside.exists():
+            os.replace(beside, path)
 
     def seal(self) -> str:
         """The file's checksum, which says which weights these are."""

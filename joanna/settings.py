@@ -101,12 +101,7 @@ def load(arguments: list[str]) -> dict:
     for argument in arguments:
         if "=" in argument:
             key, text = argument.split("=", 1)
-            try:
-                update = {key: yaml.safe_load(text)}
-            except _UNREADABLE:
-                raise UserError(
-                    f"{_shown(key)}: cannot read the value {_shown(text)}; write key=value"
-                ) from None
+            update = {key: _read_value(key, text)}
         elif argument.endswith((".yaml", ".yml")):
             update = _read_yaml(argument)
         elif argument.endswith(".wav"):
@@ -130,6 +125,17 @@ def load(arguments: list[str]) -> dict:
 
 # what PyYAML raises: its own, and what Python makes of numbers and dates that are none, or of depth
 _UNREADABLE = (yaml.YAMLError, ValueError, OverflowError, RecursionError, TypeError, AttributeError)
+
+
+def _read_value(key: str, text: str):
+    if isinstance(config.settings.get(key), str):
+        return text  # YAML would see a comment in 'No #5.wav' and a number in '01'
+    try:
+        return yaml.safe_load(text)
+    except _UNREADABLE:
+        raise UserError(
+            f"{_shown(key)}: cannot read the value {_shown(text)}; write key=value"
+        ) from None
 
 
 def _shown(value) -> str:
@@ -181,8 +187,9 @@ def _checked(settings: dict) -> dict:
         value = settings[key]
         if key == "section-count" and value == "auto":
             continue
-        if kind is float and type(value) is int:
-            value = settings[key] = float(value)
+        if kind is float and type(value) in (int, str):  # YAML takes 1e-4 for a word
+            with contextlib.suppress(ValueError, OverflowError):
+                value = settings[key] = float(value)
         if type(value) is not kind:
             raise UserError(f"{key} is {_shown(value)}; expected {_noun(kind)}")
         if low is not None and not (low <= value and (high is None or value <= high)):

@@ -1,6 +1,7 @@
 """The report in a real browser: Debian's Chromium, headless."""
 
 import json
+import shlex
 import shutil
 import time
 
@@ -12,6 +13,7 @@ from joanna import report, scores
 from joanna.settings import load
 
 RATE = 4000
+SETTINGS = load(["demo", "source=./a #1.wav", "name=01", "learning-rate=1e-5", "tensorboard=False"])
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +38,7 @@ def page(tmp_path_factory):
         "magnitude </script><b>": [[second, second + 1, 1 / (second + 1)] for second in range(900)]
     }
     path = tmp_path_factory.mktemp("report") / "report.html"
-    report.write(path, clips, losses, load(["demo", "name=a song"]), {"training": "12 min"})
+    report.write(path, clips, losses, SETTINGS, {"training": "12 min"})
     return path
 
 
@@ -85,10 +87,12 @@ def test_players_load_and_spectrograms_are_drawn(browser):
     until(lambda: browser.execute_script(script) == [True] * 4)
     names = browser.execute_script("return [...document.querySelectorAll('h3')].map(h => h.textContent)")
     assert names == ["source", "reconstruction", "part-4", "whole-4"]
-    assert browser.find_element("id", "title").text == "JOANNA: a song"
+    assert browser.find_element("id", "title").text == "JOANNA: 01"
     assert browser.execute_script("return document.querySelectorAll('#losses polyline').length") == 1
     assert "seed-section" in browser.find_element("id", "settings").get_attribute("textContent")
-    assert "./run.sh " in browser.find_element("id", "command").text
+    program, *words = shlex.split(browser.find_element("id", "command").text)
+    assert program == "./run.sh"
+    assert load(words) == SETTINGS
 
 
 def test_the_passage_alike_is_marked_in_both_and_played(browser):

@@ -177,6 +177,25 @@ def test_changed_settings_train_afresh_and_say_why(fresh, capsys):
     assert first.keys() == other.contents().keys()
 
 
+@pytest.mark.parametrize("iterations", [2, 3])
+def test_a_setting_that_is_set_back_brings_the_weights_of_before_back(fresh, iterations):
+    old = fresh().train()
+    other = fresh(dropout=0.2)
+    other.interrupt = lambda steps: steps == 5 * STEPS  # saved twice by then
+    with pytest.raises(Stopped):
+        other.train()
+    stopped = other.contents()
+    again = fresh()
+    assert again.resumed
+    again.poison = lambda epoch: again.steps == 1  # the loss explodes before anything is saved
+    ended = again.train(iterations=iterations)
+    if iterations == 2:
+        assert again.steps == 0
+        assert ended == old
+    assert again.checkpoint.finished({"test": 3 * iterations})
+    assert contents(again.checkpoint.path.with_name("x.old.weights.h5")) == stopped
+
+
 def test_starting_afresh_keeps_the_old_weights_until_the_new_ones_are_whole(fresh):
     old = fresh().train()
     run = fresh(**{"load-weights": False})
@@ -291,6 +310,20 @@ def test_more_lstm_iterations_stopped_between_the_trainings_end_as_ones_that_wer
     assert names == ["spliced", "new"]
     lstm.main(more)
     assert contents(path) == whole
+
+
+def test_weights_that_the_coded_file_was_not_made_with_are_refused(root, song):
+    first, other = (
+        settings_module.load([*TINY, f"source={song}", f"dropout={rate}"]) for rate in (0.1, 0.2)
+    )
+    coded = root / "output" / first["name"] / "coded-file.h5"
+    preprocess.main(first)
+    autoencoder.main(first)
+    kept = coded.read_bytes()
+    autoencoder.main(other)
+    coded.write_bytes(kept)
+    with pytest.raises(UserError, match="not what the coded file was made with; run: python autoencod"):
+        lstm.main(other)
 
 
 def test_weights_of_another_shape_are_refused_whole(fresh):

@@ -45,7 +45,14 @@ def test_preset_then_override():
     assert settings["ae-iteration"] == config.presets["demo"]["ae-iteration"]
     assert settings["dropout"] == 0.2
     assert settings["learning-rate"] == 1.0
+    assert settings_module.load(["learning-rate=1e-4"])["learning-rate"] == 1e-4
     assert config.settings["dropout"] == 0.4
+
+
+@pytest.mark.parametrize("word", ["No #5", "Live: Paris", "01", "yes", "1e3"])
+def test_words_are_taken_as_they_are(word):
+    assert settings_module.load([f"source={word}"])["source"] == word
+    assert settings_module.load([f"source={word}.wav"])["name"]
 
 
 def test_saved_settings_repeat_the_run(root):
