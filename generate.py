@@ -60,7 +60,7 @@ def main(settings: dict, out: str = "", clip: str = "") -> None:
         raise UserError(f"{clip}: seed-source {settings['seed-source']} is not what it was; put it back")
     if again and not 1 <= again["take"] <= settings["takes"]:
         raise UserError(f"{clip}: its recipe is of take {again['take']} of {settings['takes']}")
-    seeds = _seeds(settings, songs, int(attributes["blocks"]))
+    seeds = _seeds(settings, songs, source, int(attributes["blocks"]))
     memory.check(settings, "generating")
     os.environ.setdefault("TF_NUM_INTRAOP_THREADS", CORES_EACH)
     from joanna import scores  # scipy and, below, TensorFlow take seconds to import
@@ -286,8 +286,11 @@ def _show_on_board(settings, signals, found):
                 tf.summary.scalar(f"{name}/{score}", value)
 
 
-def _seeds(settings, songs, blocks):
-    """Seed frames ``(T, F)`` of each component, scaled: from seed-section on, or all of seed-source."""
+def _seeds(settings, songs, source, blocks):
+    """Seed frames ``(T, F)`` of each component, scaled: from seed-section on, or all of seed-source.
+
+    The seed-source is brought to the loudness of `source`, audio ``(S,)``: the network knows no other.
+    """
     dataset.check_lengths(settings, len(songs["phase"]["frames"]), blocks)
     longest = max(settings["sequence-lengths"])
     if not settings["seed-source"]:
@@ -306,6 +309,7 @@ def _seeds(settings, songs, blocks):
             f"seed-source {path} lasts {len(samples) / rate:.2f} s; sequence-lengths has {longest}, "
             f"which takes {need / rate:.2f} s: choose a longer recording or lower sequence-lengths"
         )
+    samples = audio.level(samples, source)
     spectra = audio.stft(samples, settings["frame-length"], settings["overlap"])
     return {
         name: ((frames - songs[name]["mean"]) / songs[name]["deviation"]).astype(np.float32)
@@ -314,9 +318,16 @@ def _seeds(settings, songs, blocks):
 
 
 def _cut(signal, settings):
-    """As much of generated audio as was asked for, from where the joined frames no longer fade."""
+    """As much of generated audio as was asked for, from where the joined frames no longer fade.
+
+    It begins and ends somewhere in a sound: faded over 10 ms, that does not click.
+    """
     samples = round(settings["generate-seconds"] * settings["sample-rate"])
-    return signal[settings["frame-length"] :][:samples]
+    signal = signal[settings["frame-length"] :][:samples].copy()
+    fade = np.linspace(0, 1, min(samples, round(0.01 * settings["sample-rate"])))
+    signal[: len(fade)] *= fade
+    signal[len(signal) - len(fade) :] *= fade[::-1]
+    return signal
 
 
 def _write(path, signal, source, rate, blame, made_with=""):

@@ -120,6 +120,7 @@ def onset_rate(mel: np.ndarray) -> float:
 
 _WINDOW = RATE // _HOP  # frames of the 1 s windows compared for copies and loops
 _STEP = 4  # frames from one of the clip's windows to the next
+_LONGEST = 180 * RATE // _HOP  # frames compared with each other at most, whose number counts squared
 
 
 def _windows(mel, step):
@@ -171,21 +172,25 @@ def longest_run(found: np.ndarray) -> tuple[float, float, float]:
 
 
 def loop(mel: np.ndarray) -> float:
-    """Longest stretch in seconds that comes again, 1 s later or more."""
-    found = alike(mel, mel)
-    later = np.arange(found.shape[1]) - _STEP * np.arange(found.shape[0])[:, None] >= _WINDOW
-    return longest_run(found & later)[0]
+    """Longest stretch in seconds that comes again, 1 s later or more; of each three minutes."""
+    longest = 0.0
+    for start in range(0, len(mel), _LONGEST):
+        found = alike(mel[start : start + _LONGEST], mel[start : start + _LONGEST])
+        for place, row in enumerate(found):
+            row[: _STEP * place + _WINDOW] = False
+        longest = max(longest, longest_run(found)[0])
+    return longest
 
 
 def hop_buzz(audio: np.ndarray, hop_seconds: float) -> float:
     """Amplitude modulation at the hop rate in dB above its surroundings, of prepared audio.
 
-    The spectrum of the power in steps of 4 ms; the hop rate's bin against the median from 0.6 to 1.4
-    times that rate.
+    The spectrum of the power in steps of 4 ms, or a quarter of the hop if that is less; the hop rate's
+    bin against the median from 0.6 to 1.4 times that rate.
     """
-    step, rate = RATE // 250, 1 / hop_seconds
+    step, rate = max(1, min(RATE // 250, int(hop_seconds * RATE / 4))), 1 / hop_seconds
     power = np.square(audio[: len(audio) // step * step]).reshape(-1, step).mean(axis=1)
-    bins, found = welch(power, 250, nperseg=min(1024, len(power)))
+    bins, found = welch(power, RATE / step, nperseg=min(1024, len(power)))
     around = (bins > 0.6 * rate) & (bins < 1.4 * rate)
     if not around.any():
         return float("nan")
@@ -210,8 +215,8 @@ class Song:
             "timbre-halves": frechet(self._patches[:middle], self._patches[middle:]),
             "timbre-noise": frechet(self._patches, patches(log_mel(noise, RATE))),
             "onsets": onset_rate(self._mel),
-            "copied-halves": _share(alike(self._mel[half:], self._mel[:half])),
-            "loop": loop(self._mel),
+            "copied-halves": _share(alike(self._mel[half:][:_LONGEST], self._mel[:half][:_LONGEST])),
+            "loop": loop(self._mel[:_LONGEST]),
             "hop-buzz": hop_buzz(signal, hop_seconds),
         }
 

@@ -62,6 +62,7 @@ def test_every_wav_is_there_and_right(project):
         rate, samples = wavfile.read(output / f"{name}.wav")
         assert (rate, samples.dtype, samples.shape) == (4000, np.int16, (2000,))
         assert np.abs(samples.astype(int)).max() < 32767
+        assert samples[0] == samples[-1] == 0  # no click
         assert 0.3 * loudness < np.sqrt(np.mean(np.square(samples / 32767))) < 1.1 * loudness
     assert (output / "settings.yaml").is_file()
     scores = yaml.safe_load((output / "scores.yaml").read_text())
@@ -92,6 +93,12 @@ def test_same_seed_same_bytes_and_generation_settings_matter(project, monkeypatc
     seen = [list(before.values())]
     for change in changes:
         generate_with(change, "sequence-lengths=[4]")
+        if change.startswith("seed-source"):  # how loud it is does not matter
+            clips = [wavfile.read(path)[1] for path in before]
+            wavfile.write(seed, 8000, (wavfile.read(seed)[1] / 2**18).astype(np.float32))
+            generate_with(change, "sequence-lengths=[4]")
+            for clip, path in zip(clips, before, strict=True):
+                np.testing.assert_allclose(wavfile.read(path)[1], clip, atol=2)
         seen.append([path.read_bytes() for path in before])
         assert all(seen[-1][i] != old[i] for old in seen[:-1] for i in range(len(before))), change
     generate_with("phase-method=all", "takes=2", "method=part", "sequence-lengths=[4]")

@@ -65,11 +65,14 @@ def test_scores_tell_another_sound_from_the_song():
     assert np.isclose(song.score(0.1 * melody(seed=1))["timbre"], again["timbre"])
 
 
-def test_a_loop_is_heard_and_a_melody_is_none():
+def test_a_loop_is_heard_and_a_melody_is_none(monkeypatch):
     song = melody()
     assert scores.loop(scores.log_mel(song, 16000)) < 2.5
     looped = np.tile(song[: 16000 * 3 // 2], 8)
     assert abs(scores.loop(scores.log_mel(looped, 16000)) - 10.5) < 0.3
+    monkeypatch.setattr(scores, "_LONGEST", 1000)  # 16 s
+    noise = np.random.default_rng(0).normal(size=20 * 16000)
+    assert abs(scores.loop(scores.log_mel(np.append(noise, looped), 16000)) - 10.5) < 0.3
 
 
 def test_hop_buzz_is_heard():
@@ -78,6 +81,8 @@ def test_hop_buzz_is_heard():
     buzz = noise * (1 + 0.5 * np.sin(2 * np.pi * 15.625 * np.arange(len(noise)) / 16000))
     assert abs(scores.hop_buzz(scores.prepare(noise, 16000), 0.064)) < 6
     assert scores.hop_buzz(scores.prepare(buzz, 16000), 0.064) > 15
+    fast = noise * (1 + 0.5 * np.sin(2 * np.pi * 250 * np.arange(len(noise)) / 16000))
+    assert scores.hop_buzz(scores.prepare(fast, 16000), 0.004) > 15
 
 
 def test_frechet_distance_of_known_gaussians():
