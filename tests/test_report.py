@@ -107,6 +107,9 @@ def test_the_passage_alike_is_marked_in_both_and_played(browser):
     until(lambda: browser.execute_script("return players[0].currentTime > 1 && !players[0].paused"))
     left = browser.execute_script("return document.querySelector('#clip-source .head').style.left")
     assert float(left.rstrip("%")) > 20
+    # stopped and moved on by hand it goes on beyond the passage
+    browser.execute_script("players[0].pause(); players[0].currentTime = 3.6; players[0].play()")
+    until(lambda: browser.execute_script("return players[0].currentTime > 3.8"))
     browser.execute_script("stopAll()")
 
 
@@ -122,10 +125,28 @@ def test_the_switch_goes_on_from_the_same_moment(browser):
     assert until(lambda: browser.execute_script("return now === 2 && !heard[2].paused"))
     browser.find_element("id", "play").click()
     assert browser.execute_script("return heard.every(audio => audio.paused)")
+    # a player below takes over, and the button says so
+    play = browser.find_element("id", "play")
+    play.click()
+    until(lambda: play.text == "Pause")
+    browser.execute_script("players[1].play()")
+    until(lambda: play.text == "Play")
+    browser.execute_script("players[1].pause(); change(0); heard[0].currentTime = 1.8; toggle()")
+    # the source stops where the shorter clip does, and begins anew
+    until(lambda: browser.execute_script("return heard[0].paused"))
+    assert 1.9 < browser.execute_script("return heard[0].currentTime") < 2.3
+    play.click()
+    until(lambda: browser.execute_script("return 0.1 < heard[0].currentTime && heard[0].currentTime < 1"))
+    select = browser.find_element("id", "choice-b")
+    select.send_keys("part-4")
+    until(lambda: browser.find_element("id", "clock").text == "0.0 s" and play.text == "Play")
+    assert browser.find_element("id", "moment").get_attribute("value") == "0"
 
 
 def test_blind_hides_the_names_and_counts(browser):
-    browser.find_element("id", "blind").click()
+    browser.find_element("id", "blind").send_keys(" ")
+    assert browser.find_element("id", "blind").is_selected()
+    assert browser.execute_script("return heard.every(audio => audio.paused)")
     labels = [button.text for button in browser.find_elements("css selector", "#switch button")]
     assert labels == ["source", "first", "second"]
     for _ in range(3):
