@@ -288,7 +288,7 @@ def advice(found: dict[str, float], own: dict[str, float]) -> list[str]:
 def picture(signals: list[np.ndarray], sample_rate: int) -> np.ndarray:
     """Log-mel spectrograms as one image ``(height, width, 3)`` uint8, one signal a row, low notes below.
 
-    Four pixels a band, two a frame; as wide as the longest signal; shared colours.
+    Four pixels a band, two a frame, eight between rows; as wide as the longest signal; shared colours.
     """
     spectrograms = [log_mel(signal, sample_rate) for signal in signals]
     low, high = np.percentile(np.concatenate(spectrograms), [10, 99.5])
@@ -302,4 +302,4 @@ def picture(signals: list[np.ndarray], sample_rate: int) -> np.ndarray:
         image = np.full((level.shape[0] + 8, width, 3), 255, np.uint8)
         image[: level.shape[0], : level.shape[1]] = np.stack(colours, axis=-1)
         rows.append(image)
-    return np.concatenate(rows)
+    return np.concatenate(rows)[:-8]
