@@ -46,7 +46,7 @@ def main(settings: dict) -> None:
     seals = [checkpoint.seal() for checkpoint in checkpoints.values()]
     dataset.save_h5(coded, latents, settings, "autoencoder", identity=identity, weights=seals)
     settings_module.save(settings)
-    print(f"wrote {coded}; next: python lstm.py")
+    print(f"wrote {coded}; next: {settings_module.command('lstm')}")
 
 
 def _train(settings, component, checkpoint, frames, watch):

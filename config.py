@@ -1,6 +1,6 @@
 """The settings of JOANNA: edit the values, run ./run.sh. One line a key, with its meaning beside it.
 
-`python autoencoder.py demo dropout=0.2` overrides them: first a preset, then single keys.
+`python autoencoder.py demo dropout=0.2` overrides them: a preset, and single keys over it.
 """
 
 settings = {

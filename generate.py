@@ -23,6 +23,8 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from pathlib import Path
 
+import joanna  # noqa: F401 # isort: skip - it says which packages are missing
+
 import numpy as np
 import yaml
 
@@ -70,7 +72,7 @@ def main(settings: dict, out: str = "", clip: str = "") -> None:
         raise UserError(f"{clip} was made with other weights than those in {weights}; train them again")
 
     signal = _reconstruction(settings, networks, songs)
-    signal = _write(output / "reconstruction.wav", signal, source, rate, "autoencoder.py")
+    signal = _write(output / "reconstruction.wav", signal, source, rate, "autoencoder")
     likeness = scores.mel_correlation(signal, source, rate)
     print(f"  its log-mel spectrogram correlates {likeness:.3f} with the source's")
     signals = {"source": source, "reconstruction": signal}
@@ -112,7 +114,7 @@ def main(settings: dict, out: str = "", clip: str = "") -> None:
                 continue
             name = again["name"] if again else name
             path, made = output / f"{name}.wav", json.dumps({**recipe, "name": name, "take": place})
-            signals[name] = _write(path, signal, source, rate, "lstm.py", made)
+            signals[name] = _write(path, signal, source, rate, "lstm", made)
             print(f"  {song.line(score)}")
             for hint in scores.advice(score, song.yardsticks):
                 print(f"  hint: {hint}")
@@ -161,16 +163,16 @@ def _trained(settings, weights, made_from):
     from joanna import model
     from joanna.checkpoint import load_weights, read_history
 
-    networks, history, prints = {}, {}, []
+    networks, history, prints, again = {}, {}, [], settings_module.command("lstm")
     for component in dataset.COMPONENTS:
         networks[component] = model.build(settings)
         path = weights / f"{component}-{settings['lstm-file']}.weights.h5"
         state = load_weights(networks[component]["network"], path, settings, "lstm")
         if not state["progress"].get("new", {}).get("epochs"):
-            raise UserError(f"{path} holds no trained generator yet; run: python lstm.py")
+            raise UserError(f"{path} holds no trained generator yet; run: {again}")
         if state["made_from"] != made_from:
             raise UserError(
-                f"{path} was trained before the autoencoders were trained again; run: python lstm.py"
+                f"{path} was trained before the autoencoders were trained again; run: {again}"
             )
         prints.append(dataset.identity(*networks[component]["network"].get_weights()))
         before = read_history(weights / (settings[f"{component}-encoder"] + ".weights.h5"))
@@ -214,7 +216,9 @@ def _generate(settings, component, network, song, seed, jobs):
         start = seed if settings["seed-source"] else seed[:length]
         result = getattr(generation, method)(network, start, length, count, hear)
         if not np.isfinite(result).all():
-            raise UserError(f"{title}: the network put out NaN or Inf; run: python lstm.py")
+            raise UserError(
+                f"{title}: the network put out NaN or Inf; run: {settings_module.command('lstm')}"
+            )
         return generation.match(result) if settings["match-statistics"] else result
 
     with ThreadPoolExecutor(2) as pool:
@@ -334,11 +338,12 @@ def _write(path, signal, source, rate, blame, made_with=""):
     """Bring audio ``(S,)`` to the source's loudness, write and return it."""
     from joanna import audio
 
+    again = settings_module.command(blame)
     if not np.isfinite(signal).all():
-        raise UserError(f"{path.name}: the network put out NaN or Inf; run: python {blame}")
+        raise UserError(f"{path.name}: the network put out NaN or Inf; run: {again}")
     loudness, wanted = (np.sqrt(np.mean(np.square(a, dtype=np.float64))) for a in (signal, source))
     if loudness < 1e-3 * wanted:
-        print(f"warning: {path} is silent; train longer and run: python {blame}")
+        print(f"warning: {path} is silent; train longer: {again}")
     else:
         signal = audio.level(signal, source)
     store.write(path, lambda path: audio.save_audio(path, signal, rate, made_with), sealed=False)

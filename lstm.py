@@ -11,6 +11,8 @@ report.html say how far it is.
 
 import math
 
+import joanna  # noqa: F401 # isort: skip - it says which packages are missing
+
 import numpy as np
 
 from joanna import budget, dataset, memory, store
@@ -54,7 +56,7 @@ def main(settings: dict) -> None:
             _train(settings, component, checkpoint, encoders[component], song, code, watch)
             watch.end()
     settings_module.save(settings)
-    print("next: python generate.py")
+    print(f"next: {settings_module.command('generate')}")
 
 
 def _train(settings, component, checkpoint, encoder, song, code, watch):
@@ -75,7 +77,8 @@ def _train(settings, component, checkpoint, encoder, song, code, watch):
         load_weights(networks["autoencoder"], path, settings, "autoencoder")
         if store.seal(path) != encoder:
             raise UserError(
-                f"{path} is not what the coded file was made with; run: python autoencoder.py"
+                f"{path} is not what the coded file was made with; "
+                f"run: {settings_module.command('autoencoder')}"
             )
         model.let_through(networks, code)
     spliced = checkpoint.of("spliced")

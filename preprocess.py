@@ -8,6 +8,8 @@ Reads the source; writes output/NAME/frames.h5.
 
 import contextlib
 
+import joanna  # noqa: F401 # isort: skip - it says which packages are missing
+
 import numpy as np
 
 from joanna import dataset
@@ -18,12 +20,12 @@ from joanna.errors import UserError
 def main(settings: dict) -> None:
     """Run the stage with a checked settings dict."""
     path = settings_module.output_folder(settings) / "frames.h5"
-    found = None
+    found, after = None, settings_module.command("autoencoder")
     with contextlib.suppress(UserError):
         found, attributes = dataset.load_frames(path, settings)
     if found:
         dataset.check_lengths(settings, len(found["phase"]["frames"]), int(attributes["blocks"]))
-        print(f"nothing has changed: {path} is as the settings say; next: python autoencoder.py")
+        print(f"nothing has changed: {path} is as the settings say; next: {after}")
         return
     from joanna import audio  # scipy.signal takes a second to import
 
@@ -51,7 +53,7 @@ def main(settings: dict) -> None:
     if not np.abs(used).max() > 1e-4:
         raise UserError(
             f"source {settings['source']}: the {len(used) / rate:.1f} s used are all silence; "
-            "choose another recording or raise section-count"
+            "choose another recording, raise section-count, or change start"
         )
     spectra = audio.stft(used, length, overlap)
     dataset.check_lengths(settings, len(spectra), blocks)
@@ -68,7 +70,7 @@ def main(settings: dict) -> None:
     print(f"{sections} sections of {blocks} blocks, {len(spectra)} frames in all")
     print(f"frame {length} samples ({1000 * length / rate:.0f} ms), ", end="")
     print(f"hop {hop} samples ({1000 * hop / rate:.0f} ms)")
-    print(f"wrote {path}; next: python autoencoder.py")
+    print(f"wrote {path}; next: {after}")
 
 
 if __name__ == "__main__":

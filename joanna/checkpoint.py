@@ -9,6 +9,7 @@ import numpy as np
 
 from joanna import dataset, store
 from joanna.errors import UserError
+from joanna.settings import command
 
 _ENDING = ".weights.h5"
 _PROGRESS = ("epochs", "steps", "halvings", "goal")
@@ -80,7 +81,11 @@ class Checkpoint:
             self.afresh = False
             return True
         if self.path.exists():
-            print("no weights fit: training afresh", flush=True)
+            print(
+                "no weights fit: training afresh, and those of before go when it is done; to keep both, "
+                "stop now and give another name=",
+                flush=True,
+            )
         return False
 
     def load(self, path: Path | None = None) -> None:
@@ -177,7 +182,7 @@ def load_weights(network, path: Path, settings: dict, stage: str) -> dict:
 
 def _read(network, path, settings, stage, made_from=None):
     """The file's weights into `network`, the rest as a dict; for training if `made_from` is given."""
-    before, again = network.get_weights(), f"run: python {stage}.py"
+    before, again = network.get_weights(), f"run: {command(stage)}"
     try:
         with store.open_h5(path) as file:
             _check(file.attrs, path, settings, stage, made_from)
@@ -202,9 +207,9 @@ def _read(network, path, settings, stage, made_from=None):
 def _check(attributes, path, settings, stage, made_from):
     reason = dataset.misfit(attributes, settings, stage, training=made_from is not None)
     if not reason and made_from is not None and attributes.get("made_from") != made_from:
-        reason = "was trained on other input"
+        reason = f"was trained on other input; run: {command(stage)}"
     if reason:
-        raise UserError(f"{path} {reason}; run: python {stage}.py")
+        raise UserError(f"{path} {reason}")
 
 
 def read_history(path: Path) -> dict[str, list]:

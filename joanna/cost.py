@@ -8,6 +8,7 @@ import sys
 import time
 
 from joanna import settings as settings_module
+from joanna import store
 from joanna.dataset import COMPONENTS, even_parts, load_source
 
 _ABOUT = """JOANNA learns one song and writes new audio in its image.
@@ -28,9 +29,10 @@ _STEPS = 5  # timed, after one to warm up
 
 def frames_of_the_song(settings: dict) -> int:
     """Frames an epoch sees, about."""
-    if settings["section-count"] != "auto":
-        return settings["section-count"] * settings["block-count"]
-    return len(load_source(settings)[0]) * settings["overlap"] // settings["frame-length"]
+    there = len(load_source(settings)[0]) * settings["overlap"] // settings["frame-length"]
+    if settings["section-count"] == "auto":
+        return there
+    return min(there, settings["section-count"] * settings["block-count"])
 
 
 def frames_trained(settings: dict) -> tuple[int, int]:
@@ -77,9 +79,11 @@ def seconds_per_frame(settings: dict) -> tuple[float, float]:
 
 
 def where(settings: dict) -> None:
-    """Say where the run's wavs are."""
+    """Say where the wavs that were generated last are, and the report."""
     folder = settings_module.output_folder(settings)
-    print("wavs:", *sorted(str(path) for path in folder.glob("*.wav")), sep="\n  ")
+    names = store.files_noted(folder / ".generated.json")
+    wavs = [folder / name for name in names if name.endswith((".wav", ".html"))]
+    print("hear and see:", *wavs, sep="\n  ")
 
 
 def main(settings: dict) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from joanna import store
 from joanna.errors import UserError
-from joanna.settings import ROOT, bottleneck
+from joanna.settings import ROOT, bottleneck, command
 
 # endings of the files of a folder that are taken for recordings
 _RECORDINGS = {
@@ -121,12 +121,14 @@ def check_lengths(settings: dict, frames: int, blocks: int) -> None:
     if settings["window-length"] >= frames:
         raise UserError(
             f"window-length is {settings['window-length']}; the song has {frames} frames, so expected "
-            f"at most {frames - 1}"
+            f"at most {frames - 1}: lower it, or learn from more of a longer recording"
         )
     longest, start = max(settings["sequence-lengths"]), settings["seed-section"] * blocks
     if settings["seed-source"]:
-        if not source_path(settings, "seed-source").is_file():
-            raise UserError(f"seed-source {source_path(settings, 'seed-source')}: no such file")
+        path = source_path(settings, "seed-source")
+        if not path.is_file():
+            what = "a folder; expected one recording" if path.is_dir() else "no such file"
+            raise UserError(f"seed-source {path}: {what}")
     elif longest > frames - start:
         raise UserError(
             f"sequence-lengths has {longest}; from seed-section {settings['seed-section']} on the "
@@ -155,16 +157,20 @@ def recipe(settings: dict, stage: str, training: bool = False) -> dict:
 
 
 def misfit(attributes, settings: dict, stage: str, training: bool = False) -> str | None:
-    """Why a stored recipe does not fit the settings, as words, or None if it does."""
+    """Why a stored recipe does not fit the settings, and what to do, or None if it does."""
+    again = f"run: {command(stage)}"
     try:
         stored = dict(json.loads(attributes["recipe"]))
     except (KeyError, ValueError, TypeError):
-        return "holds no recipe of its settings"
+        return f"holds no recipe of its settings; {again}"
     for key, wanted in recipe(settings, stage, training).items():
         if stored.get(key) != wanted:
             if key == "source":
-                return f"was made from another recording than {settings['source']}"
-            return f"was made with {key} {stored.get(key)}, the settings say {wanted}"
+                return f"was made from another recording than {settings['source']}; {again}"
+            return (
+                f"was made with {key} {stored.get(key)}, the settings say {wanted}; "
+                f"set it back, or {again}"
+            )
     return None
 
 
@@ -195,13 +201,13 @@ def load_h5(path: Path, settings: dict, stage: str, shapes: dict[str, tuple]) ->
     Raises:
         UserError: the file is missing, damaged, made with other settings or lacks such an array.
     """
-    again, rows = f"run: python {stage}.py", set()
+    again, rows = f"run: {command(stage)}", set()
     try:
         with store.open_h5(path) as file:
             attributes = dict(file.attrs)
             reason = misfit(attributes, settings, stage)
             if reason:
-                raise UserError(f"{path} {reason}; {again}")
+                raise UserError(f"{path} {reason}")
             attributes["identity"] = str(attributes["identity"])
             arrays = {name: file[name][()] for name in shapes}
     except store.DamagedError as error:
@@ -238,7 +244,7 @@ def load_frames(path: Path, settings: dict) -> tuple[dict, dict]:
         shapes |= {f"{name}/{key}": (width,) for key in ("mean", "deviation")}
     arrays, attributes = load_h5(path, settings, "preprocess", shapes)
     if not (str(attributes.get("blocks")).isdecimal() and int(attributes["blocks"]) > 0):
-        raise UserError(f"{path} is damaged: it says not how it was cut; run: python preprocess.py")
+        raise UserError(f"{path} is damaged: it says not how it was cut; run: {command('preprocess')}")
     songs = {
         name: {key: arrays[f"{name}/{key}"] for key in ("frames", "mean", "deviation")}
         for name in COMPONENTS

@@ -98,7 +98,9 @@ def load(arguments: list[str]) -> dict:
         UserError: unknown key or preset, wrong type, impossible combination.
     """
     settings = dict(config.settings)
-    for argument in arguments:
+    for argument in sorted(arguments, key=lambda argument: "=" in argument):  # keys come last
+        if argument.startswith("-"):
+            raise UserError(f"unknown option {_shown(argument)}; --help lists what there is")
         if "=" in argument:
             key, text = argument.split("=", 1)
             update = {key: _read_value(key, text)}
@@ -111,7 +113,7 @@ def load(arguments: list[str]) -> dict:
         else:
             raise UserError(
                 f"unknown preset {_shown(argument)}; presets are {', '.join(config.presets)}"
-                + _nearest(argument, config.presets)
+                + (_nearest(argument, config.presets) or "; settings are given as key=value")
             )
         for key in update:
             if key not in config.settings:
@@ -149,8 +151,12 @@ def _shown(value) -> str:
 def _read_yaml(path: str) -> dict:
     try:
         values = yaml.safe_load(Path(path).read_text())
-    except (OSError, *_UNREADABLE) as error:
-        raise UserError(f"{path}: cannot be read as settings ({error.__class__.__name__})") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read as settings ({error.strerror})") from None
+    except _UNREADABLE:
+        raise UserError(
+            f"{path}: cannot be read as settings; expected YAML, lines of 'key: value'"
+        ) from None
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
         raise UserError(f"{path}: holds no settings; expected lines of 'key: value'")
     return values
@@ -174,7 +180,10 @@ def read_recipe(path: str) -> dict:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
     except (*_UNREADABLE, KeyError):
         pass
-    raise UserError(f"{path}: holds no recipe; expected a clip that generate.py wrote")
+    raise UserError(
+        f"{path}: holds no recipe; expected a clip that generate.py wrote. "
+        f"To learn from it: source={shlex.quote(path)}"
+    )
 
 
 def _nearest(word: str, known) -> str:
@@ -191,7 +200,8 @@ def _checked(settings: dict) -> dict:
             with contextlib.suppress(ValueError, OverflowError):
                 value = settings[key] = float(value)
         if type(value) is not kind:
-            raise UserError(f"{key} is {_shown(value)}; expected {_noun(kind)}")
+            auto = " or auto" if key == "section-count" else ""
+            raise UserError(f"{key} is {_shown(value)}; expected {_noun(kind)}{auto}")
         if low is not None and not (low <= value and (high is None or value <= high)):
             span = f"{low} or more" if high is None else f"{low} to {high}"
             raise UserError(f"{key} is {_shown(value)}; expected {span}")
@@ -223,7 +233,7 @@ def _checked(settings: dict) -> dict:
         value = settings[key]
         if not isinstance(value, str) or not re.fullmatch(_PLAIN, value):
             raise UserError(
-                f"{key} is {_shown(value)}; expected a plain name of letters, digits, '.', '-', '_'"
+                f"{key} is {_shown(value)}; expected a plain name of letters, digits, ' ', '.', '-', '_'"
             )
     for files in (
         ("frames", *(settings[key] for key in ("coded-file", "phase-result", "magnitude-result"))),
@@ -259,7 +269,7 @@ def _checked(settings: dict) -> dict:
 
 
 def _noun(kind: type) -> str:
-    return {int: "a whole number", float: "a number", bool: "True or False"}[kind]
+    return {int: "a whole number", float: "a number such as 0.5", bool: "True or False"}[kind]
 
 
 def bottleneck(settings: dict) -> int:
@@ -287,10 +297,18 @@ def _folder(path: Path) -> Path:
 
 
 def save(settings: dict) -> None:
-    """Write the effective settings to output/NAME/settings.yaml."""
-    text = yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
+    """Write the effective settings to output/NAME/settings.yaml, which then go on from the weights."""
+    text = yaml.safe_dump({**settings, "load-weights": True}, sort_keys=False, allow_unicode=True)
     path = output_folder(settings) / "settings.yaml"
     store.write(path, lambda path: path.write_text(text, encoding="utf-8"), sealed=False)
+
+
+def command(stage: str) -> str:
+    """The command that runs a stage's script with the arguments of this one."""
+    return shlex.join(["python", f"{stage}.py", *_given])
+
+
+_given = []  # the arguments of the script that runs
 
 
 def run_stage(
@@ -309,7 +327,7 @@ def run_stage(
         writes: whether it writes to the run's folders, which one process at a time may.
         options: words like --out that a value follows -> the argument of `main` that takes it.
     """
-    arguments = sys.argv[1:]
+    arguments = [part for word in sys.argv[1:] for part in _parted(word, options or {})]
     if "-h" in arguments or "--help" in arguments:
         if hasattr(signal, "SIGPIPE"):
             signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `--help | head` is no mistake
@@ -335,7 +353,8 @@ def run_stage(
                 f"--from makes a clip with its own settings; for others: "
                 f"python generate.py {given['clip']} {shlex.join(arguments)}"
             )
-        settings.update(load([given["clip"]] if "clip" in given else arguments))
+        _given[:] = [given["clip"]] if "clip" in given else arguments
+        settings.update(load(_given))
         with locked(settings) if writes else contextlib.nullcontext():
             main(settings, **given)
     except UserError as error:
@@ -382,6 +401,12 @@ def locked(settings: dict):
         yield
 
 
+def _parted(word, options):
+    option, equals, value = word.partition("=")
+    return [option, value] if equals and option in options else [word]
+
+
 def _complain(text: str, code: int) -> int:
-    print(f"{Path(sys.argv[0]).name}: {text}", file=sys.stderr)
+    program = Path(sys.argv[0]).name
+    print(f"{'run.sh' if program == 'cost.py' else program}: {text}", file=sys.stderr)
     return code

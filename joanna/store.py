@@ -107,6 +107,14 @@ def note(path: Path, made_with: dict, files: list[Path]) -> None:
     write(path, lambda path: path.write_text(text), sealed=False)
 
 
+def files_noted(path: Path) -> list[str]:
+    """Names of the files noted at `path`; none if there is no such note."""
+    try:
+        return list(json.loads(path.read_text())["files"])
+    except MALFORMED:
+        return []
+
+
 def noted(path: Path, made_with: dict) -> list[str]:
     """Names of the files noted at `path`, if all are as they were written, with the same; else none."""
     try:

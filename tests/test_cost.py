@@ -1,7 +1,7 @@
 from conftest import TINY
 
 import config
-from joanna import cost, settings
+from joanna import cost, settings, store
 
 
 def test_a_long_run_says_what_it_takes_and_a_short_one_nothing(capsys, monkeypatch):
@@ -14,19 +14,24 @@ def test_a_long_run_says_what_it_takes_and_a_short_one_nothing(capsys, monkeypat
     assert "./run.sh demo trains for about" in said
 
 
-def test_frames_trained_grow_with_the_schedule():
+def test_frames_trained_grow_with_the_schedule(song):
     def trained(*words):
-        return cost.frames_trained(settings.load([*TINY, *words]))
+        return cost.frames_trained(settings.load([*TINY, f"source={song}", *words]))
 
     autoencoder, lstms = trained()
     assert trained("ae-iteration=4") == (2 * autoencoder, lstms)
     assert trained("lstm-epoch=3") == (autoencoder, 3 * lstms)
+    assert trained("section-count=100") == trained("section-count=auto")  # there are no more
 
 
 def test_where_lists_the_wavs(root, song, capsys):
     chosen = settings.load([*TINY, f"source={song}", "name=mine"])
     folder = settings.output_folder(chosen)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "part-4.wav").touch()
+    for name in ("part-4.wav", "part-4-take-1.wav"):
+        (folder / name).touch()
+    store.note(folder / ".generated.json", {}, [folder / "part-4.wav"])
     cost.where(chosen)
-    assert str(folder / "part-4.wav") in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert str(folder / "part-4.wav") in said
+    assert "take" not in said  # of an earlier run

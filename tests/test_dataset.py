@@ -44,7 +44,9 @@ def test_files_of_other_settings_or_another_song_are_refused(tmp_path, song):
     for shapes in ({"a": (None, 5)}, {"a": (None,)}, {"a": (None, 4), "b": (2, None)}, {"c": (-1,)}):
         with pytest.raises(UserError, match=r"is damaged.*run: python preprocess.py"):
             dataset.load_h5(path, settings, "preprocess", shapes)
-    with pytest.raises(UserError, match=r"overlap 2, the settings say 4; run: python preprocess.py"):
+    with pytest.raises(
+        UserError, match=r"overlap 2, .* say 4; set it back, or run: python preprocess.py"
+    ):
         dataset.load_h5(path, {**settings, "overlap": 4}, "preprocess", {})
     song.write_bytes(song.read_bytes() + b"1")
     with pytest.raises(UserError, match="another recording"):

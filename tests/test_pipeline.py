@@ -216,7 +216,9 @@ def test_missing_and_unfit_inputs_name_the_stage_to_run(project):
         assert result.stderr.count("\n") == 1
     result = run(project, "lstm", "layer-count=1")
     assert result.returncode == 2
-    assert "layer-count 2, the settings say 1; run: python autoencoder.py" in result.stderr
+    assert (
+        "layer-count 2, the settings say 1; set it back, or run: python autoencoder.py" in result.stderr
+    )
     result = run(project, "generate", "lstm-layers=1")
     assert result.returncode == 2
     assert "run: python lstm.py" in result.stderr

@@ -25,7 +25,7 @@ def test_a_tone_is_in_its_band_at_any_rate():
 def test_the_picture_shows_each_signal():
     image = scores.picture([tone(1, 16000), tone(1, 16000, 880.0)], 16000)
     assert image.dtype == np.uint8
-    assert image.shape[0] == 2 * (64 * 4 + 8)
+    assert image.shape[0] == 2 * 64 * 4 + 8
     assert not np.array_equal(image[:256], image[264:520])
 
 
