@@ -45,7 +45,7 @@ settings = {
     "generate-seconds": 20.0,  # seconds each wav lasts
     "seed-section": 0,  # section whose first frames start the generation, from 0
     "seed-source": "",  # a recording to start from instead; empty: the section
-    "variation": 0.05,  # how far a clip may stray from the song's course, 0 to 1
+    "variation": 0.1,  # share of its frames at which a clip leaves the song's course, 0 to 1
     "takes": 1,  # clips a method and length; the best by their scores comes first
     "phase-method": "follow",  # follow, network, griffin-lim (with overlap 4), or all to compare
     "match-statistics": True,  # bring generated bins back to the source's mean and deviation

@@ -9,6 +9,7 @@ from joanna.fast import Windows
 
 _LOOP_SECONDS = 3.0  # a loop this long is broken
 _ALIKE = 0.9  # correlation from which on two frames count as the same
+_CHANCE = 0.05  # how far two frames may differ in distance and chance still decide, in units of below
 
 
 def loop_limit(settings: dict) -> int:
@@ -22,48 +23,72 @@ def hearing(
 ) -> Callable[[np.ndarray], np.ndarray]:
     """What the network hears of each frame it has put out: a frame of the song that is like it.
 
-    The likelier the nearer, with probability proportional to exp(-distance / variation), drawn by the
-    Gumbel-max trick (Maddison, Tarlow and Minka 2014, arXiv:1411.0030). Errors do not add up, and the
-    clip may go on from any place that is like the one it has come to; it rests on none, for no frame is
-    heard twice within `limit` frames. Without variation it hears its own frames. When the last `limit`
-    frames repeat earlier ones, it hears one from anywhere, and that is said.
+    The nearest of those elsewhere in the song, or the one that follows the frame heard last, which has
+    a lead. Each departure from the song's course raises the lead and each frame on it lowers it, so that
+    a share `variation` of the frames depart, of any song and however well it was learned, there where
+    another place is likest (stochastic approximation: Robbins and Monro 1951, Annals of Mathematical
+    Statistics 22). Among places about as near chance decides, by the Gumbel-max trick (Maddison,
+    Tarlow and Minka 2014, arXiv:1411.0030). So errors do not add up; and it rests on no frame, for none
+    is heard twice within `limit` frames. Without variation it hears its own frames. When the last
+    `limit` frames repeat earlier ones, it hears one from anywhere, and that is said.
 
     Args:
         song: frames ``(M, F)``, scaled; two-sided, so half of the bins are looked at.
-        variation: how unlike the frame heard may be, in mean squared deviations.
+        variation: share of the frames at which the clip leaves the song's course, 0 to 1.
         rng: draws.
-        limit: frames a loop may last; a quarter of the song's, at most, before a frame is heard again.
+        limit: frames a loop may last; a quarter of the song's, at most, before a frame is heard again,
+            and from one place to what counts as another.
         title: the clip's name in the message.
 
     Returns:
         A function of a generated frame ``(F,)``, to be called with each in turn -> ``(F,)`` float32.
     """
-    past, runs, heard, count = [], np.zeros(0, int), [], 0
+    past, runs, heard, count, lead = [], np.zeros(0, int), [], 0, 0.0
     rest = min(limit, len(song) // 4)
     half = song[:, : song.shape[1] // 2 + 1]
-    squares = np.square(half).sum(axis=1)
+    squares, places = np.square(half).sum(axis=1), np.arange(len(song))
+
+    def distances(frames):
+        """Mean squared differences of frames ``(K, F)`` from the song's -> ``(K, M)``."""
+        frames = frames[:, : half.shape[1]]
+        own = np.square(frames).sum(axis=1)[:, None]
+        return (own + squares - 2 * frames @ half.T) / half.shape[1]
+
+    def unit():
+        """How far the nearest frame elsewhere is, on average."""
+        some = np.linspace(0, len(song) - 1, min(len(song), 500)).astype(int)
+        found = np.where(np.abs(some[:, None] - places) > rest, distances(song[some]), np.inf)
+        return max(float(found.min(axis=1).mean()), 1e-6)
+
+    step = unit() if variation else 0.0
 
     def hear(frame):
-        nonlocal runs, count
+        nonlocal runs, count, lead
         count += 1
-        unit = frame - frame.mean()
-        unit = unit / max(np.linalg.norm(unit), 1e-9)
+        shape = frame[: half.shape[1]] - frame[: half.shape[1]].mean()
+        shape = shape / max(np.linalg.norm(shape), 1e-9)
         # runs[k]: for how many frames the clip has been as it was k + 1 frames before
-        alike = np.array(past[::-1]) @ unit > _ALIKE if past else np.zeros(0, bool)
+        alike = np.array(past[::-1]) @ shape > _ALIKE if past else np.zeros(0, bool)
         runs = np.where(alike, np.append(runs, 0)[: len(alike)] + 1, 0)
-        past.append(unit)
+        past.append(shape)
         del past[: -20 * limit]
         if runs.max(initial=0) >= limit:
             lag = runs.argmax() + 1
             print(f"{title}: frame {count} repeats what came {lag} frames before: perturbed", flush=True)
             runs = np.zeros(len(runs), int)
-            return song[rng.integers(len(song))]
+            heard.append(rng.integers(len(song)))
+            return song[heard[-1]]
         if not variation:
             return frame
-        # less the frame's own square, the same for all
-        distance = (squares - 2 * half @ frame[: half.shape[1]]) / half.shape[1]
+        distance = distances(frame[None])[0]
         distance[heard[max(0, len(heard) - rest) :]] = np.inf
-        heard.append(np.argmin(distance - variation * rng.gumbel(size=len(song))))
+        course = heard[-1] + 1 if heard else len(song)
+        if course < len(song):
+            follow = distance[course] - lead
+            distance[np.abs(places - course) <= rest] = np.inf
+            distance[course] = follow
+        heard.append(np.argmin(distance - _CHANCE * step * rng.gumbel(size=len(song))))
+        lead += step * ((heard[-1] != course) - variation)
         return song[heard[-1]]
 
     return hear

@@ -135,8 +135,9 @@ def alike(mel: np.ndarray, other: np.ndarray) -> np.ndarray:
     """Whether 1 s windows correlate above 0.9: ``(N, M)`` bool.
 
     Args:
-        mel: log-mel spectrogram ``(T, 64)``; its windows start every 64 ms.
-        other: another ``(U, 64)``; its windows start every 16 ms.
+        mel: log-mel spectrogram ``(T, 64)`` less the song's mean, for that is the same everywhere and
+            would make all windows alike; its windows start every 64 ms.
+        other: another ``(U, 64)`` less the same; its windows start every 16 ms.
     """
     if min(len(mel), len(other)) < _WINDOW:
         return np.zeros((0, 0), bool)
@@ -172,7 +173,10 @@ def longest_run(found: np.ndarray) -> tuple[float, float, float]:
 
 
 def loop(mel: np.ndarray) -> float:
-    """Longest stretch in seconds that comes again, 1 s later or more; of each three minutes."""
+    """Longest stretch in seconds that comes again, 1 s later or more; of each three minutes.
+
+    Takes a log-mel spectrogram ``(T, 64)`` less the song's mean, as `alike` does.
+    """
     longest = 0.0
     for start in range(0, len(mel), _LONGEST):
         found = alike(mel[start : start + _LONGEST], mel[start : start + _LONGEST])
@@ -208,6 +212,8 @@ class Song:
         self._mel = log_mel(signal, RATE)
         self._patches, self._level = patches(self._mel), spectrum_level(signal)
         self._chroma = chroma(signal)
+        self._mean = self._mel.mean(axis=0)
+        self._course = self._mel - self._mean
         phases = np.random.default_rng(0).uniform(-np.pi, np.pi, len(signal) // 2 + 1)
         noise = np.fft.irfft(np.abs(np.fft.rfft(signal)) * np.exp(1j * phases), len(signal))
         middle, half = len(self._patches) // 2, len(self._mel) // 2
@@ -215,8 +221,10 @@ class Song:
             "timbre-halves": frechet(self._patches[:middle], self._patches[middle:]),
             "timbre-noise": frechet(self._patches, patches(log_mel(noise, RATE))),
             "onsets": onset_rate(self._mel),
-            "copied-halves": _share(alike(self._mel[half:][:_LONGEST], self._mel[:half][:_LONGEST])),
-            "loop": loop(self._mel[:_LONGEST]),
+            "copied-halves": _share(
+                alike(self._course[half:][:_LONGEST], self._course[:half][:_LONGEST])
+            ),
+            "loop": loop(self._course[:_LONGEST]),
             "hop-buzz": hop_buzz(signal, hop_seconds),
         }
 
@@ -224,7 +232,7 @@ class Song:
         """Scores of a clip ``(S,)`` at the song's rate, as the README's table explains them."""
         signal = prepare(audio, self._rate)
         mel = log_mel(signal, RATE)
-        copies = alike(mel, self._mel)
+        copies = alike(mel - self._mean, self._course)
         seconds, at, source_at = longest_run(copies)
         difference = spectrum_level(signal) - self._level
         return {
@@ -236,7 +244,7 @@ class Song:
             "copied-seconds": seconds,
             "copied-at": at,
             "copied-from": source_at,
-            "loop": loop(mel),
+            "loop": loop(mel - self._mean),
             "hop-buzz": hop_buzz(signal, self._hop),
         }
 

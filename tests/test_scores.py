@@ -1,5 +1,6 @@
 import numpy as np
 from conftest import tone
+from scipy.signal import butter, sosfilt
 
 from joanna import scores
 
@@ -83,6 +84,17 @@ def test_hop_buzz_is_heard():
     assert scores.hop_buzz(scores.prepare(buzz, 16000), 0.064) > 15
     fast = noise * (1 + 0.5 * np.sin(2 * np.pi * 250 * np.arange(len(noise)) / 16000))
     assert scores.hop_buzz(scores.prepare(fast, 16000), 0.004) > 15
+
+
+def test_a_song_without_treble_is_not_taken_for_its_own_copy():
+    low = butter(8, 1500, fs=16000, output="sos")
+    rng = np.random.default_rng(0)
+    hiss = 1e-2 * rng.normal(size=(2, 12 * 16000))
+    first, second = (sosfilt(low, melody(seed=seed) + hiss[seed]) for seed in (0, 1))
+    song = scores.Song(first, 16000, 0.064)
+    assert song.yardsticks["copied-halves"] < 0.1
+    assert song.score(second)["copied"] < 0.1
+    assert song.score(first + 0.01 * hiss[1])["copied"] > 0.9
 
 
 def test_frechet_distance_of_known_gaussians():
