@@ -63,7 +63,7 @@ def main(settings: dict, out: str = "", clip: str = "") -> None:
     if again and not 1 <= again["take"] <= settings["takes"]:
         raise UserError(f"{clip}: its recipe is of take {again['take']} of {settings['takes']}")
     seeds = _seeds(settings, songs, source, int(attributes["blocks"]))
-    memory.check(settings, "generating")
+    memory.check(settings, "generating", len(songs["phase"]["frames"]))
     os.environ.setdefault("TF_NUM_INTRAOP_THREADS", CORES_EACH)
     from joanna import scores  # scipy and, below, TensorFlow take seconds to import
 
@@ -164,11 +164,13 @@ def _trained(settings, weights, made_from):
     from joanna.checkpoint import load_weights, read_history
 
     networks, history, prints, again = {}, {}, [], settings_module.command("lstm")
+    trained = {}
     for component in dataset.COMPONENTS:
         networks[component] = model.build(settings)
         path = weights / f"{component}-{settings['lstm-file']}.weights.h5"
         state = load_weights(networks[component]["network"], path, settings, "lstm")
-        if not state["progress"].get("new", {}).get("epochs"):
+        trained[component] = state["progress"].get("new", {}).get("epochs")
+        if not trained[component]:
             raise UserError(f"{path} holds no trained generator yet; run: {again}")
         if state["made_from"] != made_from:
             raise UserError(
@@ -178,6 +180,11 @@ def _trained(settings, weights, made_from):
         before = read_history(weights / (settings[f"{component}-encoder"] + ".weights.h5"))
         for name, rows in {**before, **state["history"]}.items():
             history[f"{component} {name}"] = rows
+    if settings["phase-method"] != "follow" and 2 * trained["phase"] < trained["magnitude"]:
+        print(
+            f"note: the phase generator was trained for {trained['phase']:,} epochs, the magnitude "
+            f"generator for {trained['magnitude']:,}: with minutes, train with the phase-method you want"
+        )
     return networks, history, prints
 
 

@@ -58,6 +58,11 @@ def seconds_for(settings: dict, component: str, name: str) -> float:
     return max(0.0, left) * shares[place] / sum(shares[place:])
 
 
+def least(settings: dict) -> float:
+    """Seconds that a whole run takes besides training on two slow cores, about."""
+    return _reserved(settings, -1)
+
+
 def note_epoch(component: str, name: str) -> None:
     """Take note that a training has just ended an epoch."""
     _ends[ORDER.index((component, name))] = time.time()

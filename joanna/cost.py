@@ -7,8 +7,8 @@ import statistics
 import sys
 import time
 
+from joanna import budget, store
 from joanna import settings as settings_module
-from joanna import store
 from joanna.dataset import COMPONENTS, even_parts, load_source
 
 _ABOUT = """JOANNA learns one song and writes new audio in its image.
@@ -87,7 +87,12 @@ def where(settings: dict) -> None:
 
 
 def main(settings: dict) -> None:
-    """Say what the run will cost, if it is a long one."""
+    """Say what the run will cost, if it is a long one, or that it will not fit into its minutes."""
+    if 0 < 60 * settings["minutes"] < budget.least(settings):
+        print(
+            f"warning: minutes is {settings['minutes']:g}; up to {budget.least(settings) / 60:.1f} pass "
+            "besides training, of which there will be one epoch each: raise minutes"
+        )
     if settings["minutes"] or sum(frames_trained(settings)) < _LONG_RUN:
         return
     from joanna.progress import duration
@@ -100,7 +105,8 @@ def main(settings: dict) -> None:
         return duration(len(COMPONENTS) * per_component)
 
     print(f"training takes about {cost(settings)} on this machine; ", end="")
-    print(f"./run.sh demo trains for about {cost(settings_module.load(['demo']))}")
+    demo = settings_module.load(["demo", f"source={settings['source']}"])
+    print(f"./run.sh demo trains for about {cost(demo)}")
 
 
 if __name__ == "__main__":

@@ -10,31 +10,35 @@ from joanna.settings import bottleneck
 _BASE = 0.6e9  # bytes of Python, TensorFlow and its thread pools
 _COPIES = 8  # of all weights: themselves, gradients, moments, copies to save, the other component's
 _GATES = 12  # arrays as wide as an LSTM layer that its gradient needs
+_SONG = {"training": 6, "generating": 24}  # float32 arrays as large as the song's frames
 
 
-def needed(settings: dict, stage: str) -> float:
+def needed(settings: dict, stage: str, frames: int) -> float:
     """Bytes a stage will take at its peak, about: 'training' or 'generating'.
 
     Measured at the default widths: training takes 2.2 GB, for 20 s of song as for 90, and is estimated
     at 2.8.
+
+    Args:
+        frames: of the song.
     """
     width, latent, steps = settings["frame-length"], bottleneck(settings), settings["layer-count"]
     widths = [width - step * settings["dim-decrease"] for step in range(steps + 1)]
     dense = 2 * sum(a * b for a, b in zip([width, *widths[1:-1]], widths[1:], strict=True))
     lstms = 2 + settings["lstm-layers"]
     weights = 4 * (dense + lstms * 8 * latent * latent)
+    base = _BASE + _SONG[stage] * 4 * width * frames
     if stage == "training":
         rows = max(settings["batch-size"], settings["window-batch"] * settings["window-length"])
         activations = 4 * rows * (2 * sum(widths) + lstms * _GATES * latent)
-        return _BASE + _COPIES * weights + 2 * activations
+        return base + _COPIES * weights + 2 * activations
     hop = width // settings["overlap"]
-    frames = (
-        math.ceil(settings["generate-seconds"] * settings["sample-rate"] / hop) + 4 * settings["overlap"]
-    )
+    made = math.ceil(settings["generate-seconds"] * settings["sample-rate"] / hop)
+    made += 4 * settings["overlap"]
     methods = 2 if settings["method"] == "both" else 1
     ways = 3 if settings["phase-method"] == "all" else 1
     clips = methods * len(settings["sequence-lengths"]) * settings["takes"]
-    return _BASE + 4 * weights + 8 * frames * width * clips * (1 + 2 * ways)
+    return base + 4 * weights + 8 * made * width * clips * (1 + 2 * ways)
 
 
 def available() -> float:
@@ -59,16 +63,16 @@ def available() -> float:
     return min(found, default=math.inf)
 
 
-def check(settings: dict, stage: str) -> None:
-    """Refuse settings that need more memory than there is.
+def check(settings: dict, stage: str, frames: int) -> None:
+    """Refuse settings that need more memory than there is; arguments as of `needed`.
 
     Raises:
         UserError: they do.
     """
-    need, there = needed(settings, stage), available()
+    need, there = needed(settings, stage, frames), available()
     if need > there:
         advice = {
-            "training": "lower frame-length, window-batch or batch-size, or raise dim-decrease",
+            "training": "lower frame-length, window-batch, batch-size or seconds, or raise dim-decrease",
             "generating": "lower generate-seconds, takes or the number of sequence-lengths",
         }
         raise UserError(
