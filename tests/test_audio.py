@@ -2,7 +2,7 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import tone
+from conftest import PROJECT, tone
 from scipy.io import wavfile
 
 from joanna import audio
@@ -118,6 +118,13 @@ def test_without_soundfile_it_is_said_how_to_get_it(tmp_path, monkeypatch):
         UserError, match="not a wav; to read flac.*pip install -r requirements-audio.txt"
     ):
         audio.load_audio(path, 16000)
+
+
+def test_the_wavs_that_ship_are_wavs():
+    shipped = [path for folder in ("docs", "sources") for path in (PROJECT / folder).glob("*.wav")]
+    assert len(shipped) >= 2
+    for path in shipped:
+        assert wavfile.read(path)[1].any(), path
 
 
 def test_a_comment_comes_back_and_changes_no_sample(tmp_path):
