@@ -72,7 +72,7 @@ def main(settings: dict, out: str = "", clip: str = "") -> None:
         raise UserError(f"{clip} was made with other weights than those in {weights}; train them again")
 
     signal = _reconstruction(settings, networks, songs)
-    signal = _write(output / "reconstruction.wav", signal, source, rate, "autoencoder")
+    signal = _write(output / "reconstruction.wav", signal, source, rate, ("autoencoder", "ae"))
     likeness = scores.mel_correlation(signal, source, rate)
     print(f"  its log-mel spectrogram correlates {likeness:.3f} with the source's")
     signals = {"source": source, "reconstruction": signal}
@@ -80,6 +80,8 @@ def main(settings: dict, out: str = "", clip: str = "") -> None:
     methods = ["part", "whole"] if settings["method"] == "both" else [settings["method"]]
     jobs = list(product(methods, settings["sequence-lengths"], range(settings["takes"])))
     ways = [settings["phase-method"]]
+    if ways == ["griffin-lim"] and settings["overlap"] < 4:
+        print(f"note: griffin-lim gains little at overlap {settings['overlap']}; train with overlap=4")
     if ways == ["all"]:
         ways = ["follow", "network", "griffin-lim"]
     began, frames = time.monotonic(), {}
@@ -105,7 +107,7 @@ def main(settings: dict, out: str = "", clip: str = "") -> None:
                 takes.append((song.score(signal), signal, magnitude, angles))
         takes.sort(key=lambda take: song.rank(take[0]))
         alone = {"method": method, "sequence-lengths": [length], "phase-method": way}
-        recipe = {"settings": {**settings, **alone}, "weights": prints}
+        recipe = {"settings": {**settings, "load-weights": True, **alone}, "weights": prints}
         recipe["seed"] = made_with.get("seed-source")
         for place, (score, signal, magnitude, angles) in enumerate(takes, 1):
             name = f"{method}-{length}" + (f"-{way}" if len(ways) > 1 else "")
@@ -114,7 +116,7 @@ def main(settings: dict, out: str = "", clip: str = "") -> None:
                 continue
             name = again["name"] if again else name
             path, made = output / f"{name}.wav", json.dumps({**recipe, "name": name, "take": place})
-            signals[name] = _write(path, signal, source, rate, "lstm", made)
+            signals[name] = _write(path, signal, source, rate, ("lstm", "lstm"), made)
             print(f"  {song.line(score)}")
             for hint in scores.advice(score, song.yardsticks):
                 print(f"  hint: {hint}")
@@ -345,12 +347,12 @@ def _write(path, signal, source, rate, blame, made_with=""):
     """Bring audio ``(S,)`` to the source's loudness, write and return it."""
     from joanna import audio
 
-    again = settings_module.command(blame)
+    again = settings_module.command(blame[0])
     if not np.isfinite(signal).all():
         raise UserError(f"{path.name}: the network put out NaN or Inf; run: {again}")
     loudness, wanted = (np.sqrt(np.mean(np.square(a, dtype=np.float64))) for a in (signal, source))
     if loudness < 1e-3 * wanted:
-        print(f"warning: {path} is silent; train longer: {again}")
+        print(f"warning: {path} is silent; raise {blame[1]}-iteration or minutes and run: {again}")
     else:
         signal = audio.level(signal, source)
     store.write(path, lambda path: audio.save_audio(path, signal, rate, made_with), sealed=False)

@@ -67,6 +67,8 @@ def main(settings: dict) -> None:
     print(f"used {len(used) / rate:.1f} s of {len(samples) / rate:.1f} s found")
     if len(samples) - len(used) >= blocks * hop:
         print(f"  to use the rest, set section-count to {len(samples) // (blocks * hop)} or auto")
+    elif len(samples) - len(used) > 0.1 * len(samples):
+        print("  to use more of it, lower block-count")
     print(f"{sections} sections of {blocks} blocks, {len(spectra)} frames in all")
     print(f"frame {length} samples ({1000 * length / rate:.0f} ms), ", end="")
     print(f"hop {hop} samples ({1000 * hop / rate:.0f} ms)")

@@ -1,5 +1,6 @@
 """A training's weights file: network, optimizer and progress in one, and the one before it."""
 
+import contextlib
 import json
 import os
 from pathlib import Path
@@ -146,15 +147,18 @@ class Checkpoint:
             os.replace(self.path, self._previous)
 
     def _put_back(self, path):
-        """Change places: whoever reads the weights reads those that are gone on from."""
+        """Make those gone on from the ones that are read; others in their place become the old."""
         if path == self.path:
             return
         beside = self._named("beside")
-        if self.path.exists():
+        with contextlib.suppress(store.DamagedError):
+            store.seal(self.path)
             os.replace(self.path, beside)
         os.replace(path, self.path)
         if beside.exists():
-            os.replace(beside, path)
+            os.replace(beside, self._old)
+            self._previous.unlink(missing_ok=True)  # of those that are the old now
+        store.sync_folder(self.path.parent)
 
     def seal(self) -> str:
         """The file's checksum, which says which weights these are."""
@@ -162,7 +166,8 @@ class Checkpoint:
 
     def done(self) -> None:
         """The training is whole and saved: what it replaces may go, and what it holds in memory."""
-        self._old.unlink(missing_ok=True)
+        for path in (self._old, self._named("beside")):
+            path.unlink(missing_ok=True)
         self.network = None
         self.moments.clear()
         self.held.clear()

@@ -105,7 +105,7 @@ def main(settings: dict) -> None:
         return duration(len(COMPONENTS) * per_component)
 
     print(f"training takes about {cost(settings)} on this machine; ", end="")
-    demo = settings_module.load(["demo", f"source={settings['source']}"])
+    demo = settings_module.load(["demo", f"source={settings['source']}", "name=demo"])
     print(f"./run.sh demo trains for about {cost(demo)}")
 
 

@@ -9,6 +9,7 @@ from joanna.fast import Windows
 
 _LOOP_SECONDS = 3.0  # a loop this long is broken
 _ALIKE = 0.9  # correlation from which on two frames count as the same
+_LEAST = 0.25  # of the frames' mean square
 _CHANCE = 0.05  # how far two frames may differ in distance and chance still decide, in units of below
 
 
@@ -58,7 +59,8 @@ def hearing(
         """How far the nearest frame elsewhere is, on average."""
         some = np.linspace(0, len(song) - 1, min(len(song), 500)).astype(int)
         found = np.where(np.abs(some[:, None] - places) > rest, distances(song[some]), np.inf)
-        return max(float(found.min(axis=1).mean()), 1e-6)
+        # where all comes again it is next to nothing, and the lead would be as long in growing
+        return max(float(found.min(axis=1).mean()), _LEAST * float(squares.mean()) / half.shape[1])
 
     step = unit() if variation else 0.0
 

@@ -17,7 +17,7 @@ def needed(settings: dict, stage: str, frames: int) -> float:
     """Bytes a stage will take at its peak, about: 'training' or 'generating'.
 
     Measured at the default widths: training takes 2.2 GB, for 20 s of song as for 90, and is estimated
-    at 2.8.
+    at 2.8 and 2.9.
 
     Args:
         frames: of the song.
@@ -73,7 +73,7 @@ def check(settings: dict, stage: str, frames: int) -> None:
     if need > there:
         advice = {
             "training": "lower frame-length, window-batch, batch-size or seconds, or raise dim-decrease",
-            "generating": "lower generate-seconds, takes or the number of sequence-lengths",
+            "generating": "lower generate-seconds, takes, the number of sequence-lengths or seconds",
         }
         raise UserError(
             f"{stage} with these settings takes about {need / 1e9:.1f} GB of memory; "

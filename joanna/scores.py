@@ -123,27 +123,31 @@ _STEP = 4  # frames from one of the clip's windows to the next
 _LONGEST = 180 * RATE // _HOP  # frames compared with each other at most, whose number counts squared
 
 
-def _windows(mel, step):
-    """Standardised 1 s windows ``(N, 62 * 64)`` float32, so that products are correlations."""
-    views = np.lib.stride_tricks.sliding_window_view(mel.astype(np.float32), _WINDOW, axis=0)[::step]
-    flat = views.reshape(len(views), -1)
+def _windows(mel, mean, step):
+    """Standardised 1 s windows ``(N, 62 * 64)`` float32, whose products are correlations; 0 if silent."""
+    shape = (len(mel) - _WINDOW) // step + 1, -1
+    views = np.lib.stride_tricks.sliding_window_view(mel, _WINDOW, axis=0)[::step]
+    silent = np.ptp(views.reshape(shape), axis=1) < 1e-3
+    views = np.lib.stride_tricks.sliding_window_view((mel - mean).astype(np.float32), _WINDOW, axis=0)
+    flat = views[::step].reshape(shape)
     flat = flat - flat.mean(axis=1, keepdims=True)
+    flat[silent] = 0
     return flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-6)
 
 
-def alike(mel: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Whether 1 s windows correlate above 0.9: ``(N, M)`` bool.
+def alike(mel: np.ndarray, other: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    """Whether 1 s windows correlate above 0.9: ``(N, M)`` bool. Silence is like nothing.
 
     Args:
-        mel: log-mel spectrogram ``(T, 64)`` less the song's mean, for that is the same everywhere and
-            would make all windows alike; its windows start every 64 ms.
-        other: another ``(U, 64)`` less the same; its windows start every 16 ms.
+        mel: log-mel spectrogram ``(T, 64)``; its windows start every 64 ms.
+        other: another ``(U, 64)``; its windows start every 16 ms.
+        mean: the song's ``(64,)``, which is taken off: the same everywhere, it would make all alike.
     """
     if min(len(mel), len(other)) < _WINDOW:
         return np.zeros((0, 0), bool)
-    left, size = _windows(mel, _STEP), 1000
+    left, size = _windows(mel, mean, _STEP), 1000
     parts = [other[first : first + size + _WINDOW - 1] for first in range(0, len(other), size)]
-    return np.hstack([left @ _windows(p, 1).T > 0.9 for p in parts if len(p) >= _WINDOW])
+    return np.hstack([left @ _windows(p, mean, 1).T > 0.9 for p in parts if len(p) >= _WINDOW])
 
 
 def _share(found):
@@ -172,14 +176,15 @@ def longest_run(found: np.ndarray) -> tuple[float, float, float]:
     return tuple(float(count * _HOP / RATE) for count in frames)
 
 
-def loop(mel: np.ndarray) -> float:
+def loop(mel: np.ndarray, mean: np.ndarray) -> float:
     """Longest stretch in seconds that comes again, 1 s later or more; of each three minutes.
 
-    Takes a log-mel spectrogram ``(T, 64)`` less the song's mean, as `alike` does.
+    Arguments as of `alike`.
     """
     longest = 0.0
     for start in range(0, len(mel), _LONGEST):
-        found = alike(mel[start : start + _LONGEST], mel[start : start + _LONGEST])
+        piece = mel[start : start + _LONGEST]
+        found = alike(piece, piece, mean)
         for place, row in enumerate(found):
             row[: _STEP * place + _WINDOW] = False
         longest = max(longest, longest_run(found)[0])
@@ -213,7 +218,6 @@ class Song:
         self._patches, self._level = patches(self._mel), spectrum_level(signal)
         self._chroma = chroma(signal)
         self._mean = self._mel.mean(axis=0)
-        self._course = self._mel - self._mean
         phases = np.random.default_rng(0).uniform(-np.pi, np.pi, len(signal) // 2 + 1)
         noise = np.fft.irfft(np.abs(np.fft.rfft(signal)) * np.exp(1j * phases), len(signal))
         middle, half = len(self._patches) // 2, len(self._mel) // 2
@@ -222,9 +226,9 @@ class Song:
             "timbre-noise": frechet(self._patches, patches(log_mel(noise, RATE))),
             "onsets": onset_rate(self._mel),
             "copied-halves": _share(
-                alike(self._course[half:][:_LONGEST], self._course[:half][:_LONGEST])
+                alike(self._mel[half:][:_LONGEST], self._mel[:half][:_LONGEST], self._mean)
             ),
-            "loop": loop(self._course[:_LONGEST]),
+            "loop": loop(self._mel[:_LONGEST], self._mean),
             "hop-buzz": hop_buzz(signal, hop_seconds),
         }
 
@@ -232,7 +236,7 @@ class Song:
         """Scores of a clip ``(S,)`` at the song's rate, as the README's table explains them."""
         signal = prepare(audio, self._rate)
         mel = log_mel(signal, RATE)
-        copies = alike(mel - self._mean, self._course)
+        copies = alike(mel, self._mel, self._mean)
         seconds, at, source_at = longest_run(copies)
         difference = spectrum_level(signal) - self._level
         return {
@@ -244,7 +248,7 @@ class Song:
             "copied-seconds": seconds,
             "copied-at": at,
             "copied-from": source_at,
-            "loop": loop(mel - self._mean),
+            "loop": loop(mel, self._mean),
             "hop-buzz": hop_buzz(signal, self._hop),
         }
 

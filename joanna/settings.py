@@ -305,7 +305,8 @@ def save(settings: dict) -> None:
 
 def command(stage: str) -> str:
     """The command that runs a stage's script with the arguments of this one."""
-    return shlex.join(["python", f"{stage}.py", *_given])
+    words = [word for word in _given if not word.startswith("load-weights=")]
+    return shlex.join(["python", f"{stage}.py", *words])
 
 
 _given = []  # the arguments of the script that runs
@@ -344,7 +345,7 @@ def run_stage(
         for word, name in (options or {}).items():
             while word in arguments:
                 place = arguments.index(word)
-                if place + 1 == len(arguments):
+                if not "".join(arguments[place + 1 : place + 2]):
                     raise UserError(f"{word}: expected the path of a wav file after it")
                 given[name] = arguments[place + 1]
                 del arguments[place : place + 2]

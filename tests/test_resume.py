@@ -194,6 +194,28 @@ def test_a_setting_that_is_set_back_brings_the_weights_of_before_back(fresh, ite
         assert ended == old
     assert again.checkpoint.finished({"test": 3 * iterations})
     assert contents(again.checkpoint.path.with_name("x.old.weights.h5")) == stopped
+    if iterations == 2:  # the other setting again, and back
+        again.checkpoint.done()
+        other = fresh(dropout=0.2)
+        other.interrupt = lambda steps: steps == 5 * STEPS
+        with pytest.raises(Stopped):
+            other.train()
+        back = fresh()
+        assert back.train() == old
+        assert back.steps == 0
+
+
+def test_a_file_torn_while_another_setting_is_trained_costs_no_weights(fresh):
+    old = fresh().train()
+    other = fresh(dropout=0.2)
+    other.interrupt = lambda steps: steps == 5 * STEPS
+    with pytest.raises(Stopped):
+        other.train()
+    path = other.checkpoint.path
+    path.write_bytes(path.read_bytes()[:-1])
+    assert fresh(dropout=0.2).resumed  # from the one before it
+    assert contents(path.with_name("x.old.weights.h5")) == old
+    assert fresh().train() == old
 
 
 def test_starting_afresh_keeps_the_old_weights_until_the_new_ones_are_whole(fresh):
