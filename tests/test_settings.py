@@ -109,6 +109,15 @@ def test_the_readme_lists_every_setting_with_its_default():
     assert all(f"`{key}`" in readme for key in config.settings)
 
 
+def test_scripts_without_their_packages_say_how_to_have_them():
+    for script in ("preprocess", "autoencoder", "lstm", "generate"):
+        command = [sys.executable, "-S", f"{script}.py", "demo", "name=a b"]
+        result = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True)
+        assert (result.returncode, result.stdout) == (2, "")
+        assert f".venv/bin/python {script}.py demo 'name=a b'\n" in result.stderr
+        assert result.stderr.count("\n") == 1
+
+
 def test_each_help_says_what_it_does_and_its_examples_are_accepted():
     sections = {"preprocess": "block-count", "autoencoder": "ae-epoch", "lstm": "own-share"}
     sections |= {"generate": "variation"}
