@@ -238,11 +238,11 @@ class Song:
         mel = log_mel(signal, RATE)
         copies = alike(mel, self._mel, self._mean)
         seconds, at, source_at = longest_run(copies)
-        difference = spectrum_level(signal) - self._level
+        difference, shares = spectrum_level(signal) - self._level, chroma(signal)
         return {
             "timbre": frechet(self._patches, patches(mel)),
             "spectrum": float(np.sqrt(np.mean(np.square(difference)))),
-            "harmony": float(np.corrcoef(chroma(signal), self._chroma)[0, 1]),
+            "harmony": float(np.corrcoef(shares, self._chroma)[0, 1]) if shares.any() else 0.0,
             "onsets": onset_rate(mel),
             "copied": _share(copies),
             "copied-seconds": seconds,

@@ -106,7 +106,8 @@ def test_silence_is_neither_a_copy_nor_a_loop():
     song = melody()
     song[4 * 16000 : 7 * 16000] = 0
     found = scores.Song(song, 16000, 0.064).score(np.zeros(5 * 16000))
-    assert (found["copied"], found["loop"]) == (0, 0)
+    assert (found["copied"], found["loop"], found["harmony"]) == (0, 0, 0)
+    assert all(np.isfinite(value) for value in found.values())
 
 
 def test_frechet_distance_of_known_gaussians():
