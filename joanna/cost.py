@@ -35,6 +35,14 @@ def frames_of_the_song(settings: dict) -> int:
     return min(there, settings["section-count"] * settings["block-count"])
 
 
+def _short(settings):
+    """Whether the run is short however long the source is, which then need not be read."""
+    if settings["section-count"] == "auto":
+        return False
+    epochs = sum(settings[f"{kind}-epoch"] * settings[f"{kind}-iteration"] for kind in ("ae", "lstm"))
+    return settings["section-count"] * settings["block-count"] * epochs < _LONG_RUN
+
+
 def frames_trained(settings: dict) -> tuple[int, int]:
     """Frames the autoencoders and the LSTM trainings see in a whole run, one component."""
     frames = frames_of_the_song(settings)
@@ -93,7 +101,7 @@ def main(settings: dict) -> None:
             f"warning: minutes is {settings['minutes']:g}; up to {budget.least(settings) / 60:.1f} pass "
             "besides training, of which there will be one epoch each: raise minutes"
         )
-    if settings["minutes"] or sum(frames_trained(settings)) < _LONG_RUN:
+    if settings["minutes"] or _short(settings) or sum(frames_trained(settings)) < _LONG_RUN:
         return
     from joanna.progress import duration
 
