@@ -32,8 +32,7 @@ def main(settings: dict) -> None:
     if settings["load-weights"] and _finished(coded, checkpoints, epochs, settings):
         print(f"nothing has changed: {coded} and the autoencoders' weights are as the settings say")
         return
-    for stage in ("training", "generating"):
-        memory.check(settings, stage, len(songs["phase"]["frames"]))
+    memory.check(settings, "training", len(songs["phase"]["frames"]))
     from joanna import fast  # TensorFlow takes seconds to import
     from joanna.watch import Watch
 

@@ -44,8 +44,7 @@ def main(settings: dict) -> None:
     ):
         print(f"nothing has changed: {weights}/*-{settings['lstm-file']} are as the settings say")
         return
-    for stage in ("training", "generating"):
-        memory.check(settings, stage, len(latents["phase"]))
+    memory.check(settings, "training", len(latents["phase"]))
     from joanna import fast  # TensorFlow takes seconds to import
     from joanna.watch import Watch
 

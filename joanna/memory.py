@@ -64,18 +64,22 @@ def available() -> float:
 
 
 def check(settings: dict, stage: str, frames: int) -> None:
-    """Refuse settings that need more memory than there is; arguments as of `needed`.
+    """Refuse settings that need more memory than there is, for the stage or for what comes after it.
+
+    Arguments as of `needed`.
 
     Raises:
         UserError: they do.
     """
-    need, there = needed(settings, stage, frames), available()
-    if need > there:
-        advice = {
-            "training": "lower frame-length, window-batch, batch-size or seconds, or raise dim-decrease",
-            "generating": "lower generate-seconds, takes, the number of sequence-lengths or seconds",
-        }
-        raise UserError(
-            f"{stage} with these settings takes about {need / 1e9:.1f} GB of memory; "
-            f"{there / 1e9:.1f} GB are free: {advice[stage]}, or close other programs"
-        )
+    advice = {
+        "training": "lower frame-length, window-batch, batch-size or seconds, or raise dim-decrease",
+        "generating": "lower generate-seconds, takes, the number of sequence-lengths or seconds",
+    }
+    there, stages = available(), list(advice)
+    for each in stages[stages.index(stage) :]:
+        need = needed(settings, each, frames)
+        if need > there:
+            raise UserError(
+                f"{each} with these settings takes about {need / 1e9:.1f} GB of memory; "
+                f"{there / 1e9:.1f} GB are free: {advice[each]}, or close other programs"
+            )
