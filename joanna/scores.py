@@ -39,12 +39,14 @@ def log_mel(audio: np.ndarray, sample_rate: int) -> np.ndarray:
 
 
 def mel_correlation(audio: np.ndarray, source: np.ndarray, sample_rate: int) -> float:
-    """Pearson correlation of two signals' log-mel spectrograms, over the shorter one's length.
+    """Pearson correlation of two signals' log-mel spectrograms less the source's mean one.
 
-    1 is the same up to loudness; 0 is no relation. Silence gives 0.
+    Over the shorter one's length. 1 is the same up to loudness; 0 is no relation beside an average
+    spectrum in common, which alone would correlate 0.9 where it is steep. Silence gives 0.
     """
     size = min(len(audio), len(source))
-    pair = [log_mel(signal[:size], sample_rate).ravel() for signal in (audio, source)]
+    pair = [log_mel(signal[:size], sample_rate) for signal in (audio, source)]
+    pair = [(mel - pair[1].mean(axis=0)).ravel() for mel in pair]
     if min(values.std() for values in pair) < 1e-9:
         return 0.0
     return float(np.corrcoef(*pair)[0, 1])
