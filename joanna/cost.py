@@ -3,6 +3,7 @@
 `python -m joanna.cost [preset] [key=value ...]`; with --where it names the run's folder instead.
 """
 
+import math
 import statistics
 import sys
 import time
@@ -27,35 +28,28 @@ _LONG_RUN = 3_000_000  # frames trained on; less takes minutes and is not worth 
 _STEPS = 5  # timed, after one to warm up
 
 
+def most_frames(settings: dict) -> float:
+    """Frames that an epoch sees at most, however long the source is; infinite for section-count auto."""
+    if settings["section-count"] == "auto":
+        return math.inf
+    return settings["section-count"] * settings["block-count"]
+
+
 def frames_of_the_song(settings: dict) -> int:
-    """Frames an epoch sees, about."""
+    """Frames that an epoch sees, about; reads the source."""
     there = len(load_source(settings)[0]) * settings["overlap"] // settings["frame-length"]
-    if settings["section-count"] == "auto":
-        return there
-    return min(there, settings["section-count"] * settings["block-count"])
+    return int(min(there, most_frames(settings)))
 
 
-def _short(settings):
-    """Whether the run is short however long the source is, which then need not be read."""
-    if settings["section-count"] == "auto":
-        return False
-    epochs = sum(settings[f"{kind}-epoch"] * settings[f"{kind}-iteration"] for kind in ("ae", "lstm"))
-    return settings["section-count"] * settings["block-count"] * epochs < _LONG_RUN
+def epochs(settings: dict) -> tuple[int, int]:
+    """Epochs of each of the autoencoders, and of each LSTM training, in a whole run."""
+    return tuple(settings[f"{kind}-epoch"] * settings[f"{kind}-iteration"] for kind in ("ae", "lstm"))
 
 
-def frames_trained(settings: dict) -> tuple[int, int]:
-    """Frames the autoencoders and the LSTM trainings see in a whole run, one component."""
-    frames = frames_of_the_song(settings)
-    return (
-        frames * settings["ae-epoch"] * settings["ae-iteration"],
-        frames * settings["lstm-epoch"] * settings["lstm-iteration"],
-    )
-
-
-def seconds_per_frame(settings: dict) -> tuple[float, float]:
+def seconds_per_frame(settings: dict, frames: int) -> tuple[float, float]:
     """Measured training seconds a frame: autoencoder, and both LSTM trainings together.
 
-    Steps are as large as the run's own, for small ones take nearly as long as large ones.
+    Steps are as large as those of a song of `frames`, for small ones take nearly as long as large ones.
     """
     import numpy as np
 
@@ -63,7 +57,6 @@ def seconds_per_frame(settings: dict) -> tuple[float, float]:
 
     networks = model.build(settings)
     length = settings["window-length"]
-    frames = frames_of_the_song(settings)
     rows = len(even_parts(np.arange(frames), settings["batch-size"])[0])
     windows = len(even_parts(np.arange(-(-frames // length)), settings["window-batch"])[0])
     width, latent = settings["frame-length"], settings_module.bottleneck(settings)
@@ -101,20 +94,22 @@ def main(settings: dict) -> None:
             f"warning: minutes is {settings['minutes']:g}; up to {budget.least(settings) / 60:.1f} pass "
             "besides training, of which there will be one epoch each: raise minutes"
         )
-    if settings["minutes"] or _short(settings) or sum(frames_trained(settings)) < _LONG_RUN:
+    if settings["minutes"] or most_frames(settings) * sum(epochs(settings)) < _LONG_RUN:
+        return  # before the source is read
+    frames = frames_of_the_song(settings)
+    if frames * sum(epochs(settings)) < _LONG_RUN:
         return
     from joanna.progress import duration
 
     print("measuring this machine ...", flush=True)
 
-    def cost(some):
-        pairs = zip(seconds_per_frame(some), frames_trained(some), strict=True)
-        per_component = sum(seconds * frames for seconds, frames in pairs)
-        return duration(len(COMPONENTS) * per_component)
+    def cost(some, frames):
+        pairs = zip(seconds_per_frame(some, frames), epochs(some), strict=True)
+        return duration(len(COMPONENTS) * sum(seconds * frames * count for seconds, count in pairs))
 
-    print(f"training takes about {cost(settings)} on this machine; ", end="")
+    print(f"training takes about {cost(settings, frames)} on this machine; ", end="")
     demo = settings_module.load(["demo", f"source={settings['source']}", "name=demo"])
-    print(f"./run.sh demo trains for about {cost(demo)}")
+    print(f"./run.sh demo trains for about {cost(demo, frames_of_the_song(demo))}")
 
 
 if __name__ == "__main__":

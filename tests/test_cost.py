@@ -14,14 +14,16 @@ def test_a_long_run_says_what_it_takes_and_a_short_one_nothing(capsys, monkeypat
     assert "./run.sh demo trains for about" in said
 
 
-def test_frames_trained_grow_with_the_schedule(song):
-    def trained(*words):
-        return cost.frames_trained(settings.load([*TINY, f"source={song}", *words]))
+def test_the_schedule_and_the_song_count(song):
+    def chosen(*words):
+        return settings.load([*TINY, f"source={song}", *words])
 
-    autoencoder, lstms = trained()
-    assert trained("ae-iteration=4") == (2 * autoencoder, lstms)
-    assert trained("lstm-epoch=3") == (autoencoder, 3 * lstms)
-    assert trained("section-count=100") == trained("section-count=auto")  # there are no more
+    autoencoder, lstms = cost.epochs(chosen())
+    assert cost.epochs(chosen("ae-iteration=4")) == (2 * autoencoder, lstms)
+    assert cost.epochs(chosen("lstm-epoch=3")) == (autoencoder, 3 * lstms)
+    there = cost.frames_of_the_song(chosen("section-count=auto"))
+    assert cost.frames_of_the_song(chosen("section-count=100")) == there  # there are no more
+    assert cost.frames_of_the_song(chosen("section-count=1", "block-count=6")) == 6
 
 
 def test_where_lists_the_wavs(root, song, capsys):
