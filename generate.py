@@ -94,7 +94,7 @@ def main(settings: dict, out: str = "", clip: str = "") -> None:
     print(f"generated {len(jobs)} clips of {settings['generate-seconds']:g} s in {took:.0f} s: ", end="")
     print(f"{speed:.2f} times real time")
 
-    song = scores.Song(source, rate, settings["frame-length"] / settings["overlap"] / rate)
+    song = scores.Song(source, rate, settings_module.hop(settings) / rate)
     found, results = {}, {component: {} for component in dataset.COMPONENTS}
     for (method, length), way in product(dict.fromkeys(job[:2] for job in jobs), ways):
         takes = []
@@ -203,7 +203,7 @@ def _generate(settings, component, network, song, seed, jobs):
     """Frames of each job (method, length, take), scaled; two at a time."""
     from joanna import generation, training
 
-    hop = settings["frame-length"] // settings["overlap"]
+    hop = settings_module.hop(settings)
     samples = round(settings["generate-seconds"] * settings["sample-rate"])
     # a frame's length is cut off at both ends, where the joined frames fade
     count = math.ceil((samples + 2 * settings["frame-length"]) / hop) + settings["overlap"]
@@ -315,7 +315,7 @@ def _seeds(settings, songs, source, blocks):
     samples, notes = audio.load_audio(path, settings["sample-rate"], "seed-source")
     for note in notes:
         print(f"seed-source: {note}")
-    need = (longest - 1) * settings["frame-length"] // settings["overlap"] + settings["frame-length"]
+    need = (longest - 1) * settings_module.hop(settings) + settings["frame-length"]
     if len(samples) < need:
         rate = settings["sample-rate"]
         raise UserError(

@@ -20,39 +20,43 @@ from joanna.errors import UserError
 def main(settings: dict) -> None:
     """Run the stage with a checked settings dict."""
     path = settings_module.output_folder(settings) / "frames.h5"
-    found, after = None, settings_module.command("autoencoder")
+    there, after = None, settings_module.command("autoencoder")
     with contextlib.suppress(UserError):
-        found, attributes = dataset.load_frames(path, settings)
-    if found:
-        dataset.check_lengths(settings, len(found["phase"]["frames"]), int(attributes["blocks"]))
+        there, attributes = dataset.load_frames(path, settings)
+    if there:
+        dataset.check_lengths(settings, len(there["phase"]["frames"]), int(attributes["blocks"]))
         print(f"nothing has changed: {path} is as the settings say; next: {after}")
         return
     from joanna import audio  # scipy.signal takes a second to import
 
     length, overlap = settings["frame-length"], settings["overlap"]
-    rate = settings["sample-rate"]
-    hop = length // overlap
-    audio.transform(length, overlap)  # refuses an overlap that cannot be inverted
+    rate, hop = settings["sample-rate"], settings_module.hop(settings)
     samples, notes = dataset.load_source(settings)
     for note in notes:
         print(note)
-    sections, blocks = settings["section-count"], settings["block-count"]
-    found = len(samples) // hop
+    sections, blocks, found = settings["section-count"], settings["block-count"], len(samples) // hop
+    what = f"source {settings['source']}"
+    if settings["start"] or settings["seconds"]:
+        what += f", cut by start {settings['start']:g} and seconds {settings['seconds']:g},"
     if sections == "auto":
-        sections = max(1, found // blocks)
-    if found < sections * blocks:
+        sections = max(1, -(-found // blocks))
+        blocks = min(blocks, found // sections)
+    elif found < sections * blocks:
         blocks = found // sections
-        if blocks - (overlap - 1) < 2:
-            need = sections * (overlap + 1) * hop / rate
-            raise UserError(
-                f"source {settings['source']} lasts {len(samples) / rate:.2f} s; {sections} sections "
-                f"of two frames need {need:.2f} s: choose a longer one or lower section-count"
-            )
-        print(f"the source is short: block-count shrinks from {settings['block-count']} to {blocks}")
+        print(
+            f"{len(samples) / rate:.1f} s make {sections} sections of {blocks} blocks "
+            f"(block-count is {settings['block-count']})"
+        )
+    if blocks < settings["block-count"] and blocks - (overlap - 1) < 2:
+        need = sections * (overlap + 1) * hop / rate
+        raise UserError(
+            f"{what} lasts {len(samples) / rate:.2f} s; {sections} sections of two frames need "
+            f"{need:.2f} s: choose a longer one, or lower section-count or start, or raise seconds"
+        )
     used = samples[: sections * blocks * hop]
     if not np.abs(used).max() > 1e-4:
         raise UserError(
-            f"source {settings['source']}: the {len(used) / rate:.1f} s used are all silence; "
+            f"{what}: the {len(used) / rate:.1f} s used are all silence; "
             "choose another recording, raise section-count, or change start"
         )
     spectra = audio.stft(used, length, overlap)
@@ -65,11 +69,9 @@ def main(settings: dict) -> None:
     dataset.save_h5(path, arrays, settings, "preprocess", identity=identity, blocks=blocks)
     settings_module.save(settings)
     print(f"used {len(used) / rate:.1f} s of {len(samples) / rate:.1f} s found")
-    if len(samples) - len(used) >= blocks * hop:
-        print(f"  to use the rest, set section-count to {len(samples) // (blocks * hop)} or auto")
-    elif len(samples) - len(used) > 0.1 * len(samples):
-        print("  to use more of it, lower block-count")
-    print(f"{sections} sections of {blocks} blocks, {len(spectra)} frames in all")
+    if len(samples) - len(used) >= hop * sections:
+        print(f"  to use all of it, set section-count to auto, or block-count to {found // sections}")
+    print(f"{sections} section{'s' * (sections > 1)} of {blocks} blocks, {len(spectra)} frames in all")
     print(f"frame {length} samples ({1000 * length / rate:.0f} ms), ", end="")
     print(f"hop {hop} samples ({1000 * hop / rate:.0f} ms)")
     print(f"wrote {path}; next: {after}")

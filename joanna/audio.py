@@ -15,6 +15,8 @@ from joanna.errors import UserError
 _STREAMED = 2**32 - 1  # the size in the header of a wav that was written to a pipe
 _LOUDEST = 2.0**32  # times full scale; some programs write floats as large as integers
 _RATES = 1000, 768000  # Hz of a recording
+_QUIET = 0.01  # of full scale; what peaks below would lose much to the 16 bits of the clips
+_CANCELLED = 0.01  # share of a channel's power; a mix that keeps less has cancelled it
 
 
 def load_audio(path: Path, sample_rate: int, setting: str = "source") -> tuple[np.ndarray, list[str]]:
@@ -37,32 +39,54 @@ def load_audio(path: Path, sample_rate: int, setting: str = "source") -> tuple[n
     data = path.read_bytes()
     name = f"{setting} {path}"
     if data[:4] in (b"RIFF", b"RIFX", b"RF64"):
-        audio, rate = _read_wav(data, name)
+        samples, rate = _read_wav(data, name)
     else:
-        audio, rate = _read_other(data, name)
-    if audio.size == 0:
+        samples, rate = _read_other(data, name)
+    del data  # of an hour it is half a gigabyte
+    if samples.size == 0:
         raise UserError(f"{name}: holds no samples; choose another recording")
     if not _RATES[0] <= rate <= _RATES[1]:
         raise UserError(
             f"{name}: its rate is {rate} Hz; expected {_RATES[0]} to {_RATES[1]}: export it again"
         )
-    notes = []
+    audio, notes = _mixed_down(samples)
+    del samples
     if not (np.abs(audio) < _LOUDEST).all():
         raise UserError(f"{name}: holds NaN, Inf or absurdly loud samples; export it again")
-    if audio.ndim == 2:
-        if audio.shape[1] > 1:
-            notes.append(f"mixed {audio.shape[1]} channels down to one")
-        audio = audio.mean(axis=1)
     if rate != sample_rate:
         audio = resample(audio, rate, sample_rate)
         notes.append(f"resampled from {rate} Hz to {sample_rate} Hz")
-    if np.abs(audio).max() < 1e-4:
+    peak = np.abs(audio).max()
+    if peak < 1e-4:
         raise UserError(f"{name}: all silence (below -80 dB); choose another recording")
+    if not _QUIET < peak <= 1:
+        audio = audio * (0.99 / peak)
+        notes.append(f"peak brought from {peak:.3g} to 0.99 of full scale")
     return audio.astype(np.float32), notes
 
 
+def _mixed_down(samples):
+    """Samples ``(S,)`` or ``(S, channels)`` of any type -> mono ``(S,)`` float64, full scale -1 to 1."""
+    full, middle = 1.0, 0.0
+    if samples.dtype == np.uint8:
+        full, middle = 128.0, 128.0
+    elif np.issubdtype(samples.dtype, np.integer):
+        full = -float(np.iinfo(samples.dtype).min)
+    with np.errstate(invalid="ignore", over="ignore"):  # NaN and Inf are refused later
+        if samples.ndim == 1 or samples.shape[1] == 1:
+            return (samples.reshape(-1).astype(np.float64) - middle) / full, []
+        audio = (samples.mean(axis=1, dtype=np.float64) - middle) / full
+        channels = range(samples.shape[1])
+        power = [np.mean(np.square((samples[:, at] - middle) / full)) for at in channels]
+        if np.mean(np.square(audio)) < _CANCELLED * max(power):
+            first = int(np.argmax(power))
+            note = f"the channels cancel each other: took channel {first + 1} of {len(power)} alone"
+            return (samples[:, first] - middle) / full, [note]
+    return audio, [f"mixed {len(power)} channels down to one"]
+
+
 def _read_wav(data, name):
-    """Samples ``(S,)`` or ``(S, channels)`` float64 and rate of a wav's bytes."""
+    """Samples ``(S,)`` or ``(S, channels)`` as they are stored and rate of a wav's bytes."""
     declared = int.from_bytes(data[4:8], "little")
     if data[:4] == b"RIFF" and declared == _STREAMED:
         data = data[:4] + (len(data) - 8).to_bytes(4, "little") + data[8:]
@@ -76,21 +100,18 @@ def _read_wav(data, name):
             warnings.filterwarnings("error", "Reached EOF")
             warnings.filterwarnings("ignore", category=wavfile.WavFileWarning)
             rate, samples = wavfile.read(io.BytesIO(data))
+    except MemoryError:
+        raise
     except Exception as error:  # scipy's reader raises many kinds on broken files
         reason = f" ({error})" if type(error) is ValueError else ""
         raise UserError(
             f"{name}: not a readable wav file{reason}; expected a whole PCM or float wav"
         ) from None
-    if samples.dtype == np.uint8:
-        return (samples.astype(np.float64) - 128) / 128, rate
-    if np.issubdtype(samples.dtype, np.integer):
-        return samples / -float(np.iinfo(samples.dtype).min), rate
-    with np.errstate(invalid="ignore"):  # NaN is refused later
-        return samples.astype(np.float64), rate
+    return samples, rate
 
 
 def _read_other(data, name):
-    """Samples ``(S, channels)`` float64 and rate of a file's bytes that are no wav's."""
+    """Samples ``(S, channels)`` float32 and rate of a file's bytes that are no wav's."""
     try:
         import soundfile
     except (ImportError, OSError):  # OSError: its libsndfile is missing
@@ -99,10 +120,12 @@ def _read_other(data, name):
             ".venv/bin/python -m pip install -r requirements-audio.txt"
         ) from None
     try:
-        return soundfile.read(io.BytesIO(data), dtype="float64", always_2d=True)
+        return soundfile.read(io.BytesIO(data), dtype="float32", always_2d=True)
     except (RuntimeError, ValueError, TypeError) as error:  # LibsndfileError is a RuntimeError
         reason = getattr(error, "error_string", error)
-        raise UserError(f"{name}: not a readable recording ({reason}); export it again") from None
+        raise UserError(
+            f"{name}: not a readable recording ({reason}); convert it to wav, with ffmpeg for example"
+        ) from None
 
 
 def resample(audio: np.ndarray, rate: int, wanted: int) -> np.ndarray:
@@ -160,16 +183,10 @@ def transform(frame_length: int, overlap: int) -> ShortTimeFFT:
     """Two-sided STFT with a square-root Hann window.
 
     At overlap 2 the window is its own dual (Griffin and Lim 1984): unchanged frames come back
-    exactly, changed ones join without clicks.
-
-    Raises:
-        UserError: the window cannot be inverted at this overlap.
+    exactly, changed ones join without clicks. It can be inverted at any overlap of 2 or more.
     """
     window = np.sqrt(hann(frame_length, sym=False))
-    sft = ShortTimeFFT(window, frame_length // overlap, fs=1, fft_mode="twosided")
-    if not sft.invertible:
-        raise UserError(f"overlap is {overlap}: the window cannot be inverted; choose 2 or more")
-    return sft
+    return ShortTimeFFT(window, frame_length // overlap, fs=1, fft_mode="twosided")
 
 
 def stft(audio: np.ndarray, frame_length: int, overlap: int) -> np.ndarray:

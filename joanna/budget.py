@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from itertools import product
 
-from joanna.settings import bottleneck
+from joanna.settings import bottleneck, hop
 
 # The trainings, their shares of a run, and what an epoch of each takes beside the others': the demo's.
 _SHARES = {"autoencoder": 0.3, "spliced": 0.3, "new": 0.4}
@@ -120,8 +120,7 @@ def generation_seconds(settings: dict) -> float:
     width, latent = settings["frame-length"], bottleneck(settings)
     weights = settings["layer-count"] * (width + latent) ** 2 / 2
     weights += (2 + settings["lstm-layers"]) * 8 * latent**2
-    hop = width / settings["overlap"] / settings["sample-rate"]
-    frames = math.ceil(settings["generate-seconds"] / hop)
+    frames = math.ceil(settings["generate-seconds"] * settings["sample-rate"] / hop(settings))
     ways = {"all": 3}.get(settings["phase-method"], 1)
     networks = 1 if settings["phase-method"] == "follow" else 2
     seconds = _REPORT

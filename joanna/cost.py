@@ -4,11 +4,12 @@
 """
 
 import math
+import shlex
 import statistics
 import sys
 import time
 
-from joanna import budget, store
+from joanna import budget, memory, store
 from joanna import settings as settings_module
 from joanna.dataset import COMPONENTS, even_parts, load_source
 
@@ -99,6 +100,7 @@ def main(settings: dict) -> None:
     frames = frames_of_the_song(settings)
     if frames * sum(epochs(settings)) < _LONG_RUN:
         return
+    memory.check(settings, "training", frames)
     from joanna.progress import duration
 
     print("measuring this machine ...", flush=True)
@@ -108,8 +110,12 @@ def main(settings: dict) -> None:
         return duration(len(COMPONENTS) * sum(seconds * frames * count for seconds, count in pairs))
 
     print(f"training takes about {cost(settings, frames)} on this machine; ", end="")
-    demo = settings_module.load(["demo", f"source={settings['source']}", "name=demo"])
-    print(f"./run.sh demo trains for about {cost(demo, frames_of_the_song(demo))}")
+    words = ["demo", f"source={settings['source']}"]
+    demo = settings_module.load([*words, "start=0", "seconds=0", "seed-section=0"])
+    print(
+        f"{shlex.join(['./run.sh', *words])} trains for about {cost(demo, frames_of_the_song(demo))}. "
+        "Stop with Ctrl-C; the same command goes on"
+    )
 
 
 if __name__ == "__main__":

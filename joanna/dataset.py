@@ -1,5 +1,6 @@
 """The files between the stages, scaling, and windows of frames."""
 
+import functools
 import hashlib
 import json
 from pathlib import Path
@@ -9,7 +10,7 @@ import numpy as np
 
 from joanna import store
 from joanna.errors import UserError
-from joanna.settings import ROOT, bottleneck, command
+from joanna.settings import ROOT, bottleneck, command, hop
 
 # endings of the files of a folder that are taken for recordings
 _RECORDINGS = {
@@ -67,20 +68,20 @@ def source_files(settings: dict) -> list[Path]:
     path = source_path(settings)
     if path.is_file():
         return [path]
-    files = (
-        [file for file in path.glob("*") if file.suffix.lower() in _RECORDINGS] if path.is_dir() else []
-    )
+    files = path.glob("[!.]*") if path.is_dir() else []  # macOS leaves ._ files beside others
+    files = sorted(file for file in files if file.suffix.lower() in _RECORDINGS)
     if not files:
         what = "no recordings in it" if path.is_dir() else "no such file"
         raise UserError(f"source {path}: {what}; put a recording there or set 'source'")
-    return sorted(files)
+    return files
 
 
 def load_source(settings: dict) -> tuple[np.ndarray, list[str]]:
-    """What is to be learned from: the source from `start` on, or equal shares of a folder's recordings.
+    """What is to be learned from: the source from `start` on, or even shares of a folder's recordings.
 
     Returns:
-        audio ``(S,)`` float32 at sample-rate, and sentences on what was changed.
+        audio ``(S,)`` float32 at sample-rate, `seconds` of it at most, and of a folder what the sections
+        take at most; and sentences on what was changed.
 
     Raises:
         UserError: as of `audio.load_audio`, or it ends before `start`.
@@ -88,23 +89,34 @@ def load_source(settings: dict) -> tuple[np.ndarray, list[str]]:
     from joanna import audio  # scipy takes a second to import
 
     files, rate, parts, said = source_files(settings), settings["sample-rate"], [], []
+    start, wanted = (round(settings[key] * rate) for key in ("start", "seconds"))
     for path in files:
         samples, notes = audio.load_audio(path, rate)
         said += [f"{'source' if len(files) == 1 else path.name}: {note}" for note in notes]
-        parts.append(samples)
-    if len(parts) > 1 and settings["section-count"] != "auto":
-        hop = settings["frame-length"] // settings["overlap"]
-        share = -(-settings["section-count"] * settings["block-count"] * hop // len(parts))
-        parts = [part[:share] for part in parts]
-        said.append(f"{len(parts)} recordings, at most {share / rate:.1f} s of each")
-    samples = np.concatenate(parts)
-    start, count = (round(settings[key] * rate) for key in ("start", "seconds"))
-    if start >= len(samples):
-        raise UserError(
-            f"start is {settings['start']:g}; source {settings['source']} lasts "
-            f"{len(samples) / rate:.1f} s: lower it"
-        )
-    return samples[start : start + (count or len(samples))], said
+        if start >= len(samples):
+            raise UserError(
+                f"start is {settings['start']:g}; {path} lasts {len(samples) / rate:.1f} s: lower it"
+            )
+        parts.append(samples[start:])
+    total = sum(map(len, parts))
+    if wanted:
+        total = min(total, wanted)
+    if len(parts) > 1:
+        if settings["section-count"] != "auto":
+            total = min(total, settings["section-count"] * settings["block-count"] * hop(settings))
+        shares = _even_shares([len(part) for part in parts], total)
+        parts = [part[:share] for part, share in zip(parts, shares, strict=True)]
+        said.append(f"{len(parts)} recordings, at most {max(shares) / rate:.1f} s of each")
+    return np.concatenate(parts)[:total], said
+
+
+def _even_shares(lengths, total):
+    """Shares of `total`, or of all, that recordings of such lengths take: even but for short ones."""
+    shares = [0] * len(lengths)
+    for done, index in enumerate(np.argsort(lengths, kind="stable")):
+        shares[index] = min(lengths[index], -(-total // (len(lengths) - done)))
+        total -= shares[index]
+    return shares
 
 
 def check_lengths(settings: dict, frames: int, blocks: int) -> None:
@@ -121,7 +133,8 @@ def check_lengths(settings: dict, frames: int, blocks: int) -> None:
     if settings["window-length"] >= frames:
         raise UserError(
             f"window-length is {settings['window-length']}; the song has {frames} frames, so expected "
-            f"at most {frames - 1}: lower it, or learn from more of a longer recording"
+            f"at most {frames - 1}: lower it, or learn from more of the song (start, seconds, "
+            "section-count, block-count)"
         )
     longest, start = max(settings["sequence-lengths"]), settings["seed-section"] * blocks
     if settings["seed-source"]:
@@ -149,11 +162,20 @@ def recipe(settings: dict, stage: str, training: bool = False) -> dict:
         if name == stage:
             break
     made_with = {key: settings[key] for key in keys}
-    digest = hashlib.sha256()
-    for path in source_files(settings):
-        digest.update(path.read_bytes())
-    made_with["source"] = digest.hexdigest()[:16]
+    files = [(path, path.stat().st_mtime_ns, path.stat().st_size) for path in source_files(settings)]
+    made_with["source"] = _fingerprint(*files)
     return made_with
+
+
+@functools.cache
+def _fingerprint(*files):
+    """Of the contents of files (path, time, size)."""
+    digest = hashlib.sha256()
+    for path, *_ in files:
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()[:16]
 
 
 def misfit(attributes, settings: dict, stage: str, training: bool = False) -> str | None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import numpy as np
 
 from joanna.fast import Windows
+from joanna.settings import hop
 
 _LOOP_SECONDS = 3.0  # a loop this long is broken
 _ALIKE = 0.9  # correlation from which on two frames count as the same
@@ -15,8 +16,7 @@ _CHANCE = 0.05  # how far two frames may differ in distance and chance still dec
 
 def loop_limit(settings: dict) -> int:
     """Frames a loop may last: 3 s."""
-    hop = settings["frame-length"] // settings["overlap"]
-    return math.ceil(_LOOP_SECONDS * settings["sample-rate"] / hop)
+    return math.ceil(_LOOP_SECONDS * settings["sample-rate"] / hop(settings))
 
 
 def hearing(
@@ -44,9 +44,10 @@ def hearing(
     Returns:
         A function of a generated frame ``(F,)``, to be called with each in turn -> ``(F,)`` float32.
     """
-    past, runs, heard, count, lead = [], np.zeros(0, int), [], 0, 0.0
+    runs, heard, count, lead = np.zeros(0, int), [], 0, 0.0
     rest = min(limit, len(song) // 4)
     half = song[:, : song.shape[1] // 2 + 1]
+    past = np.zeros((20 * limit, half.shape[1]), np.float32)  # the clip's last frames, written in a ring
     squares, places = np.square(half).sum(axis=1), np.arange(len(song))
 
     def distances(frames):
@@ -70,10 +71,11 @@ def hearing(
         shape = frame[: half.shape[1]] - frame[: half.shape[1]].mean()
         shape = shape / max(np.linalg.norm(shape), 1e-9)
         # runs[k]: for how many frames the clip has been as it was k + 1 frames before
-        alike = np.array(past[::-1]) @ shape > _ALIKE if past else np.zeros(0, bool)
+        known = past[: count - 1]
+        before = (count - 2 - np.arange(len(known))) % len(past)  # from the last frame back
+        alike = (known @ shape)[before] > _ALIKE
         runs = np.where(alike, np.append(runs, 0)[: len(alike)] + 1, 0)
-        past.append(shape)
-        del past[: -20 * limit]
+        past[(count - 1) % len(past)] = shape
         if runs.max(initial=0) >= limit:
             lag = runs.argmax() + 1
             print(f"{title}: frame {count} repeats what came {lag} frames before: perturbed", flush=True)

@@ -2,14 +2,20 @@
 
 import math
 import os
+from itertools import pairwise
 from pathlib import Path
 
 from joanna.errors import UserError
-from joanna.settings import bottleneck
+from joanna.settings import bottleneck, hop
 
 _BASE = 0.6e9  # bytes of Python, TensorFlow and its thread pools
 _COPIES = 8  # of all weights: themselves, gradients, moments, copies to save, the other component's
 _GATES = 12  # arrays as wide as an LSTM layer that its gradient needs
+# a container's: folder, limit, what it uses, how its statistics' names begin
+_GROUPS = (
+    ("/sys/fs/cgroup", "memory.max", "memory.current", ""),
+    ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_"),
+)
 _SONG = {"training": 6, "generating": 24}  # float32 arrays as large as the song's frames
 
 
@@ -24,7 +30,7 @@ def needed(settings: dict, stage: str, frames: int) -> float:
     """
     width, latent, steps = settings["frame-length"], bottleneck(settings), settings["layer-count"]
     widths = [width - step * settings["dim-decrease"] for step in range(steps + 1)]
-    dense = 2 * sum(a * b for a, b in zip([width, *widths[1:-1]], widths[1:], strict=True))
+    dense = 2 * sum(a * b for a, b in pairwise(widths))
     lstms = 2 + settings["lstm-layers"]
     weights = 4 * (dense + lstms * 8 * latent * latent)
     base = _BASE + _SONG[stage] * 4 * width * frames
@@ -32,13 +38,13 @@ def needed(settings: dict, stage: str, frames: int) -> float:
         rows = max(settings["batch-size"], settings["window-batch"] * settings["window-length"])
         activations = 4 * rows * (2 * sum(widths) + lstms * _GATES * latent)
         return base + _COPIES * weights + 2 * activations
-    hop = width // settings["overlap"]
-    made = math.ceil(settings["generate-seconds"] * settings["sample-rate"] / hop)
+    made = math.ceil(settings["generate-seconds"] * settings["sample-rate"] / hop(settings))
     made += 4 * settings["overlap"]
     methods = 2 if settings["method"] == "both" else 1
     ways = 3 if settings["phase-method"] == "all" else 1
     clips = methods * len(settings["sequence-lengths"]) * settings["takes"]
-    return base + 4 * weights + 8 * made * width * clips * (1 + 2 * ways)
+    path = 0 if settings["phase-method"] in ("network", "griffin-lim") else 4 * made * frames
+    return base + 4 * weights + 8 * made * width * clips * (1 + 2 * ways) + path
 
 
 def available() -> float:
@@ -51,14 +57,15 @@ def available() -> float:
     except (OSError, KeyError, ValueError):
         if "SC_PHYS_PAGES" in getattr(os, "sysconf_names", {}):
             found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    for limit, used in (
-        ("memory.max", "memory.current"),
-        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
-    ):
-        group = Path("/sys/fs/cgroup")
+    for folder, limit, used, total in _GROUPS:
+        group = Path(folder)
         try:
-            found.append(int((group / limit).read_text()) - int((group / used).read_text()))
-        except (OSError, ValueError):  # no such group, or 'max'
+            left = int((group / limit).read_text()) - int((group / used).read_text())
+            fields = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+            # files that were read or written count as used, but give way
+            cached = sum(int(fields[f"{total}{kind}_file"]) for kind in ("inactive", "active"))
+            found.append(left + cached)
+        except (OSError, ValueError, KeyError):  # no such group, or 'max'
             continue
     return min(found, default=math.inf)
 

@@ -22,18 +22,23 @@ def follow(magnitude: np.ndarray, song: np.ndarray) -> np.ndarray:
     """
     bins = magnitude.shape[1] // 2 + 1
     left, right = magnitude[:, :bins], song[:, :bins]
-    products = np.square(left).sum(axis=1)[:, None] + np.square(right).sum(axis=1) - 2 * left @ right.T
-    distance = products / bins
-    order = np.arange(len(song))
-    cost, before = distance[0], np.zeros(distance.shape, int)
-    for t in range(1, len(distance)):
+    squares = np.square(right).sum(axis=1)
+    order = np.arange(len(song), dtype=np.int32)
+    before = np.zeros((len(left), len(song)), np.int32)
+
+    def distance(frame):
+        """Mean squared deviation of a frame ``(B,)`` from each of the song's."""
+        return (np.square(frame).sum() + squares - 2 * right @ frame) / bins
+
+    cost = distance(left[0])
+    for t in range(1, len(left)):
         straight = np.append(np.inf, cost[:-1])
         jump = cost.argmin()
         goes_on = straight <= cost[jump] + _JUMP
         before[t] = np.where(goes_on, order - 1, jump)
-        cost = np.where(goes_on, straight, cost[jump] + _JUMP) + distance[t]
+        cost = np.where(goes_on, straight, cost[jump] + _JUMP) + distance(left[t])
     path = [cost.argmin()]
-    for t in range(len(distance) - 1, 0, -1):
+    for t in range(len(left) - 1, 0, -1):
         path.append(before[t, path[-1]])
     return np.array(path[::-1])
 

@@ -8,6 +8,7 @@ import os
 import re
 import reprlib
 import shlex
+import shutil
 import signal
 import sys
 from collections.abc import Callable
@@ -228,7 +229,9 @@ def _checked(settings: dict) -> dict:
         raise UserError(
             f"takes is {settings['takes']} and variation 0: all would be the same; raise variation"
         )
-    settings["name"] = settings["name"] or re.sub(r"[^\w.-]", "-", Path(settings["source"]).stem)
+    if not settings["name"]:
+        plain = re.sub(r"[^\w.-]", "-", Path(settings["source"]).stem).lstrip("-.")
+        settings["name"] = plain[:100] or "song"
     for key in ("name", *_FILE_NAMES):
         value = settings[key]
         if not isinstance(value, str) or not re.fullmatch(_PLAIN, value):
@@ -275,23 +278,31 @@ def _noun(kind: type) -> str:
 def bottleneck(settings: dict) -> int:
     """Units at the bottleneck.
 
-    The first encoder step has the frame's width, as in 2048, 1798, 1548, 1298 -> 1048: each
-    encoder step is dim-decrease narrower than what it is given.
+    Each encoder step is dim-decrease narrower than what it is given: 2048 -> 1798, 1548, 1298, 1048.
     """
     return settings["frame-length"] - settings["layer-count"] * settings["dim-decrease"]
 
 
+def hop(settings: dict) -> int:
+    """Samples from one frame to the next."""
+    return settings["frame-length"] // settings["overlap"]
+
+
+def _folders(settings):
+    return [ROOT / place / settings["name"] for place in ("output", "weights")]
+
+
 def output_folder(settings: dict) -> Path:
     """output/NAME, made if need be."""
-    return _folder(ROOT / "output" / settings["name"])
+    return _made(_folders(settings)[0])
 
 
 def weights_folder(settings: dict) -> Path:
     """weights/NAME, made if need be."""
-    return _folder(ROOT / "weights" / settings["name"])
+    return _made(_folders(settings)[1])
 
 
-def _folder(path: Path) -> Path:
+def _made(path):
     path.mkdir(parents=True, exist_ok=True)
     return path
 
@@ -378,12 +389,14 @@ def locked(settings: dict):
     Raises:
         UserError: another process holds them, or they cannot be written to.
     """
-    for folder in (output_folder(settings), weights_folder(settings)):
+    new = [path for path in _folders(settings) if not path.exists()]
+    folders = output_folder(settings), weights_folder(settings)
+    for folder in folders:
         if not os.access(folder, os.W_OK | os.X_OK):  # now, not after hours of training
             raise UserError(
                 f"{folder} cannot be written to; change its permissions or choose another name"
             )
-    path = output_folder(settings) / ".lock"
+    path = folders[0] / ".lock"
     with path.open("a+") as file:
         try:
             import fcntl
@@ -399,7 +412,12 @@ def locked(settings: dict):
             ) from None
         file.truncate(0)
         print(os.getpid(), file=file, flush=True)
-        yield
+        try:
+            yield
+        finally:
+            for folder in new:  # a mistyped source leaves none behind
+                if all(inside == path for inside in folder.iterdir()):
+                    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _parted(word, options):

@@ -76,7 +76,7 @@ class Watch:
             with self._board.as_default(step=epoch):
                 show(self._board, "preview", signal, rate)
         if not self._clips:
-            hop = self._settings["frame-length"] // self._settings["overlap"]
+            hop = settings_module.hop(self._settings)
             source = self._songs["audio"][self._passage()[0] * hop :][: len(signal)]
             self._clips.append(report.clip("source", source, rate))
         kept = [clip for clip in self._clips if not clip["name"].startswith(self._title)]
@@ -109,7 +109,7 @@ class Watch:
     def _passage(self):
         """The song's frames that previews play, five seconds in its middle."""
         frames, settings = len(self._songs["phase"]["frames"]), self._settings
-        hop = settings["frame-length"] // settings["overlap"]
+        hop = settings_module.hop(settings)
         count = min(frames, math.ceil(_SECONDS * settings["sample-rate"] / hop))
         return np.arange(count) + (frames - count) // 2
 

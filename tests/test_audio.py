@@ -64,6 +64,21 @@ def test_downmix_and_resampling_are_said_and_done(tmp_path):
     np.testing.assert_allclose(loaded[inner], tone()[inner] * 2 / 3, atol=0.01)
 
 
+def test_channels_that_cancel_each_other_are_not_silence(tmp_path):
+    wavfile.write(tmp_path / "a.wav", 4000, np.stack([-tone(), tone()], axis=1))
+    loaded, notes = audio.load_audio(tmp_path / "a.wav", 4000)
+    assert notes == ["the channels cancel each other: took channel 1 of 2 alone"]
+    np.testing.assert_allclose(loaded, -tone(), atol=1e-6)
+
+
+@pytest.mark.parametrize("peak", [3.0, 0.003])
+def test_too_loud_or_too_quiet_is_brought_to_full_scale(tmp_path, peak):
+    wavfile.write(tmp_path / "a.wav", 4000, (peak * tone() / np.abs(tone()).max()).astype(np.float32))
+    loaded, notes = audio.load_audio(tmp_path / "a.wav", 4000)
+    assert notes == [f"peak brought from {peak:g} to 0.99 of full scale"]
+    np.testing.assert_allclose(loaded, 0.99 * tone() / np.abs(tone()).max(), atol=1e-5)
+
+
 def _write(path, samples):
     wavfile.write(path, 4000, samples)
     return path

@@ -121,8 +121,8 @@ def test_all_of_a_source_or_of_a_folder(root, song_file, tmp_path):
         root / "output/all/frames.h5",
         settings_module.load([*SHORT, f"source={song_file}", "section-count=auto"]),
     )
-    # sections of 20 blocks of 32 samples in 1.2 s at 4000 Hz
-    assert len(found["audio"]) == 7 * 20 * 32
+    # 1.2 s at 4000 Hz are 150 blocks of 32 samples: sections of 20 at most
+    assert len(found["audio"]) == 8 * 18 * 32
     album = tmp_path / "album"
     album.mkdir()
     for name, samples in (("2.wav", tone(0.5)), ("1.WAV", tone(1.2, pitch=300)), ("cover.txt", None)):
@@ -137,8 +137,20 @@ def test_all_of_a_source_or_of_a_folder(root, song_file, tmp_path):
     )
     np.testing.assert_allclose(found["audio"][:640], tone(1.2, pitch=300)[:640], atol=1e-4)
     np.testing.assert_allclose(found["audio"][640:], tone(0.5)[:640], atol=1e-4)
-    with pytest.raises(UserError, match=r"start is 5; source .* lasts 1.2 s"):
+    with pytest.raises(UserError, match=r"start is 5; .*song.wav lasts 1.2 s"):
         run(preprocess, song_file, "start=5")
+    # start counts in each, and a short recording leaves its share to the other
+    words = ["start=0.1", "section-count=auto", "seconds=1.3"]
+    run(preprocess, album, *words)
+    found, _ = dataset.load_frames(
+        root / "output/album/frames.h5", settings_module.load([*SHORT, f"source={album}", *words])
+    )
+    np.testing.assert_allclose(found["audio"][:3600], tone(1.2, pitch=300)[400:4000], atol=1e-4)
+    rest = len(found["audio"]) - 3600
+    assert 1200 < rest <= 1600
+    np.testing.assert_allclose(found["audio"][3600:], tone(0.5)[400 : 400 + rest], atol=1e-4)
+    (album / "._2.wav").write_text("what macOS leaves")
+    assert "nothing has changed" in run(preprocess, album, *words)
     empty = tmp_path / "empty"
     empty.mkdir()
     with pytest.raises(UserError, match="no recordings in it"):
