@@ -17,6 +17,7 @@ import hashlib
 import json
 import math
 import os
+import shlex
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -44,9 +45,12 @@ def main(settings: dict, out: str = "", clip: str = "") -> None:
         out: where the best clip goes as well, a wav file.
         clip: a clip to make again, whose settings these are; its weights have to be these.
     """
-    if out and (Path(out).is_dir() or not os.access(Path(out).resolve().parent, os.W_OK)):
+    folder = Path(out).resolve().parent
+    if out and (Path(out).is_dir() or not os.access(folder, os.W_OK)):
+        why = "it is a folder" if Path(out).is_dir() else f"{folder} is missing or cannot be written to"
         raise UserError(
-            f"--out {out}: no file can be written there; expected a path in a folder of yours"
+            f"--out {out}: no file can be written there, {why}; expected a wav file's path in a folder "
+            "that is there"
         )
     again = settings_module.read_recipe(clip) if clip else None
     wanted = Path(clip).read_bytes() if clip else b""
@@ -63,19 +67,28 @@ def main(settings: dict, out: str = "", clip: str = "") -> None:
     if again and not 1 <= again["take"] <= settings["takes"]:
         raise UserError(f"{clip}: its recipe is of take {again['take']} of {settings['takes']}")
     seeds = _seeds(settings, songs, source, int(attributes["blocks"]))
-    memory.check(settings, "generating", len(songs["phase"]["frames"]))
+    heard = seeds["phase"] if settings["seed-source"] else []
+    memory.check(settings, "generating", len(songs["phase"]["frames"]) + len(heard))
     os.environ.setdefault("TF_NUM_INTRAOP_THREADS", CORES_EACH)
-    from joanna import scores  # scipy and, below, TensorFlow take seconds to import
+    from joanna import audio, scores  # scipy and, below, TensorFlow take seconds to import
 
     networks, history, prints = _trained(settings, weights, coded["identity"])
     if again and again["weights"] != prints:
         raise UserError(f"{clip} was made with other weights than those in {weights}; train them again")
 
-    signal = _reconstruction(settings, networks, songs)
-    signal = _write(output / "reconstruction.wav", signal, source, rate, ("autoencoder", "ae"))
-    likeness = scores.mel_correlation(signal, source, rate)
+    trained = settings if again else settings_module.as_trained(settings)
+    differs = [key for key in trained if trained[key] != settings[key] and key != "random-seed"]
+    if differs:
+        kept = ", ".join(f"{key} {trained[key]}" for key in differs)
+        print(f"note: the weights were trained with {kept}, which settings.yaml and report.html keep")
+
+    rebuilt = _reconstruction(settings, networks, songs)
+    rebuilt = _as_loud(rebuilt, source, "reconstruction", "autoencoder")
+    if not again:
+        _write(output / "reconstruction.wav", rebuilt, rate)
+    likeness = scores.mel_correlation(rebuilt, source, rate)
     print(f"  its log-mel spectrogram correlates {likeness:.3f} with the source's")
-    signals = {"source": source, "reconstruction": signal}
+    signals = {"source": source, "reconstruction": rebuilt}
 
     methods = ["part", "whole"] if settings["method"] == "both" else [settings["method"]]
     jobs = list(product(methods, settings["sequence-lengths"], range(settings["takes"])))
@@ -94,6 +107,8 @@ def main(settings: dict, out: str = "", clip: str = "") -> None:
     print(f"generated {len(jobs)} clips of {settings['generate-seconds']:g} s in {took:.0f} s: ", end="")
     print(f"{speed:.2f} times real time")
 
+    # as heard: joining the reconstruction's frames has evened out part of their errors
+    song_angles = np.angle(audio.stft(rebuilt, settings["frame-length"], settings["overlap"]))
     song = scores.Song(source, rate, settings_module.hop(settings) / rate)
     found, results = {}, {component: {} for component in dataset.COMPONENTS}
     for (method, length), way in product(dict.fromkeys(job[:2] for job in jobs), ways):
@@ -101,13 +116,14 @@ def main(settings: dict, out: str = "", clip: str = "") -> None:
         for job in jobs:
             if job[:2] == (method, length):
                 magnitude = frames["magnitude"][job]
-                angles = _phases(settings, way, songs, signals["reconstruction"], frames, job)
+                angles = _phases(settings, way, songs, song_angles, frames, job)
                 signal = dataset.join(dataset.unscale(magnitude, songs["magnitude"]), angles, settings)
                 signal = _cut(signal, settings)
                 takes.append((song.score(signal), signal, magnitude, angles))
         takes.sort(key=lambda take: song.rank(take[0]))
         alone = {"method": method, "sequence-lengths": [length], "phase-method": way}
-        recipe = {"settings": {**settings, "load-weights": True, **alone}, "weights": prints}
+        alone |= {"load-weights": True, "random-seed": settings["random-seed"]}
+        recipe = {"settings": {**trained, **alone}, "weights": prints}
         recipe["seed"] = made_with.get("seed-source")
         for place, (score, signal, magnitude, angles) in enumerate(takes, 1):
             name = f"{method}-{length}" + (f"-{way}" if len(ways) > 1 else "")
@@ -115,8 +131,12 @@ def main(settings: dict, out: str = "", clip: str = "") -> None:
             if again and place != again["take"]:
                 continue
             name = again["name"] if again else name
-            path, made = output / f"{name}.wav", json.dumps({**recipe, "name": name, "take": place})
-            signals[name] = _write(path, signal, source, rate, ("lstm", "lstm"), made)
+            made = json.dumps({**recipe, "name": name, "take": place})
+            path = output / f"{name}.wav"
+            if again and path.exists() and path.read_bytes() != wanted:
+                name += "-again"  # another clip has its name now
+            signals[name] = _as_loud(signal, source, name, "lstm")
+            _write(output / f"{name}.wav", signals[name], rate, made)
             print(f"  {song.line(score)}")
             for hint in scores.advice(score, song.yardsticks):
                 print(f"  hint: {hint}")
@@ -130,8 +150,8 @@ def main(settings: dict, out: str = "", clip: str = "") -> None:
             path = output / (settings[f"{component}-result"] + ".h5")
             dataset.save_h5(path, arrays, settings, "lstm")
             print(f"wrote {path}")
-        _show(settings, output, signals, song, found, history, speed)
-        settings_module.save(settings)
+        _show(settings, trained, signals, song, found, history, speed)
+        settings_module.save(trained)
         files = [f"{name}.wav" for name in signals if name != "source"]
         files += ["scores.yaml", "spectrograms.png", "report.html"]
         files += [settings[f"{component}-result"] + ".h5" for component in results]
@@ -240,14 +260,12 @@ def _generate(settings, component, network, song, seed, jobs):
             raise
 
 
-def _phases(settings, way, songs, reconstruction, frames, job):
-    """Phases ``(M, F)`` in radians for a job's magnitudes."""
-    from joanna import audio, phase
+def _phases(settings, way, songs, song_angles, frames, job):
+    """Phases ``(M, F)`` in radians for a job's magnitudes; `song_angles` are the reconstruction's."""
+    from joanna import phase
 
     if way == "follow":
-        # as heard: joining the reconstruction's frames has evened out part of their errors
-        spectra = audio.stft(reconstruction, settings["frame-length"], settings["overlap"])
-        return np.angle(spectra)[phase.follow(frames["magnitude"][job], songs["magnitude"]["frames"])]
+        return song_angles[phase.follow(frames["magnitude"][job], songs["magnitude"]["frames"])]
     angles = dataset.unscale(frames["phase"][job], songs["phase"])
     if way == "network":
         return angles
@@ -255,12 +273,12 @@ def _phases(settings, way, songs, reconstruction, frames, job):
     return phase.griffin_lim(magnitude, angles, settings["overlap"])
 
 
-def _show(settings, output, signals, song, found, history, speed):
-    """Write the scores, the picture of all signals and the report."""
+def _show(settings, trained, signals, song, found, history, speed):
+    """Write the scores, the picture of all signals and the report, whose command is of `trained`."""
     from joanna import report, scores
     from joanna.progress import duration
 
-    rate = settings["sample-rate"]
+    output, rate = settings_module.output_folder(settings), settings["sample-rate"]
     text = yaml.safe_dump({"source": song.yardsticks, **found}, sort_keys=False)
     longest = max(len(signals[name]) for name in found)
     image = report.png(scores.picture([signal[:longest] for signal in signals.values()], rate))
@@ -279,8 +297,11 @@ def _show(settings, output, signals, song, found, history, speed):
         "training": duration(sum(rows[-1][0] for rows in history.values() if rows)),
         "generating": f"{speed:.2f} times real time",
     }
+    if settings["random-seed"] != trained["random-seed"]:
+        words = [str(output / "settings.yaml"), f"random-seed={settings['random-seed']}"]
+        facts["clips"] = f"then {shlex.join(['python', 'generate.py', *words])}"
     path = output / "report.html"
-    report.write(path, clips, history, settings, facts)
+    report.write(path, clips, history, trained, facts)
     print(f"wrote {path}")
     if settings["tensorboard"]:
         _show_on_board(settings, signals, found)
@@ -343,21 +364,26 @@ def _cut(signal, settings):
     return signal
 
 
-def _write(path, signal, source, rate, blame, made_with=""):
-    """Bring audio ``(S,)`` to the source's loudness, write and return it."""
+def _as_loud(signal, source, name, stage):
+    """Audio ``(S,)`` at the source's loudness; `stage` is who made it so if it is none."""
     from joanna import audio
 
-    again = settings_module.command(blame[0])
+    again = settings_module.command(stage)
     if not np.isfinite(signal).all():
-        raise UserError(f"{path.name}: the network put out NaN or Inf; run: {again}")
-    loudness, wanted = (np.sqrt(np.mean(np.square(a, dtype=np.float64))) for a in (signal, source))
-    if loudness < 1e-3 * wanted:
-        print(f"warning: {path} is silent; raise {blame[1]}-iteration or minutes and run: {again}")
-    else:
-        signal = audio.level(signal, source)
+        raise UserError(f"{name}: the network put out NaN or Inf; run: {again}")
+    if audio.rms(signal) < 1e-3 * audio.rms(source):
+        kind = {"autoencoder": "ae"}.get(stage, stage)
+        print(f"warning: {name} is silent; raise {kind}-iteration or minutes and run: {again}")
+        return signal
+    return audio.level(signal, source)
+
+
+def _write(path, signal, rate, made_with=""):
+    """Write audio ``(S,)``, and in it what it was made with."""
+    from joanna import audio
+
     store.write(path, lambda path: audio.save_audio(path, signal, rate, made_with), sealed=False)
     print(f"wrote {path}")
-    return signal
 
 
 if __name__ == "__main__":

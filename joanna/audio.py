@@ -134,13 +134,17 @@ def resample(audio: np.ndarray, rate: int, wanted: int) -> np.ndarray:
     return resample_poly(audio, wanted // divisor, rate // divisor)
 
 
+def rms(audio: np.ndarray) -> float:
+    """Root mean square of audio ``(S,)``."""
+    return float(np.sqrt(np.mean(np.square(audio, dtype=np.float64))))
+
+
 def level(audio: np.ndarray, source: np.ndarray) -> np.ndarray:
     """Audio ``(S,)`` as loud as the source, or as it can be without clipping; silence stays."""
-    loudness = np.sqrt(np.mean(np.square(audio)))
-    wanted = np.sqrt(np.mean(np.square(source, dtype=np.float64)))
+    loudness = rms(audio)
     if not loudness:
         return audio
-    return audio * min(wanted / loudness, 0.99 / np.abs(audio).max())
+    return audio * min(rms(source) / loudness, 0.99 / np.abs(audio).max())
 
 
 def save_audio(path: Path | BinaryIO, audio: np.ndarray, sample_rate: int, comment: str = "") -> None:

@@ -92,8 +92,9 @@ def main(settings: dict) -> None:
     """Say what the run will cost, if it is a long one, or that it will not fit into its minutes."""
     if 0 < 60 * settings["minutes"] < budget.least(settings):
         print(
-            f"warning: minutes is {settings['minutes']:g}; up to {budget.least(settings) / 60:.1f} pass "
-            "besides training, of which there will be one epoch each: raise minutes"
+            f"warning: minutes is {settings['minutes']:g}; starting, saving and making the clips take "
+            f"{budget.least(settings) / 60:.1f} on a slow machine, which leaves a training one epoch: "
+            "raise minutes"
         )
     if settings["minutes"] or most_frames(settings) * sum(epochs(settings)) < _LONG_RUN:
         return  # before the source is read

@@ -141,7 +141,10 @@ def check_lengths(settings: dict, frames: int, blocks: int) -> None:
         path = source_path(settings, "seed-source")
         if not path.is_file():
             what = "a folder; expected one recording" if path.is_dir() else "no such file"
-            raise UserError(f"seed-source {path}: {what}")
+            raise UserError(
+                f"seed-source {path}: {what}; put a recording there, or leave seed-source empty to "
+                "start from seed-section"
+            )
     elif longest > frames - start:
         raise UserError(
             f"sequence-lengths has {longest}; from seed-section {settings['seed-section']} on the "
@@ -191,7 +194,7 @@ def misfit(attributes, settings: dict, stage: str, training: bool = False) -> st
                 return f"was made from another recording than {settings['source']}; {again}"
             return (
                 f"was made with {key} {stored.get(key)}, the settings say {wanted}; "
-                f"set it back, or {again}"
+                f"set {key}={stored.get(key)} or another name=, or {again}"
             )
     return None
 

@@ -101,7 +101,11 @@ def load(arguments: list[str]) -> dict:
     settings = dict(config.settings)
     for argument in sorted(arguments, key=lambda argument: "=" in argument):  # keys come last
         if argument.startswith("-"):
-            raise UserError(f"unknown option {_shown(argument)}; --help lists what there is")
+            key = argument.lstrip("-").partition("=")[0]
+            advice = "--help lists what there is"
+            if key in config.settings:
+                advice = f"settings take no dashes: {key}=VALUE"
+            raise UserError(f"unknown option {_shown(argument)}; {advice}")
         if "=" in argument:
             key, text = argument.split("=", 1)
             update = {key: _read_value(key, text)}
@@ -112,10 +116,7 @@ def load(arguments: list[str]) -> dict:
         elif argument in config.presets:
             update = config.presets[argument]
         else:
-            raise UserError(
-                f"unknown preset {_shown(argument)}; presets are {', '.join(config.presets)}"
-                + (_nearest(argument, config.presets) or "; settings are given as key=value")
-            )
+            raise UserError(f"unknown preset {_shown(argument)}; {_meant(argument)}")
         for key in update:
             if key not in config.settings:
                 raise UserError(
@@ -126,6 +127,18 @@ def load(arguments: list[str]) -> dict:
     return _checked(settings)
 
 
+def _meant(word):
+    """What a word that is no preset may have been meant to be."""
+    if word in config.settings:
+        return f"settings are given without spaces: {word}=VALUE"
+    if word.endswith("]"):
+        return "lists are given without spaces: sequence-lengths=[12,24]"
+    if Path(word).suffix or Path(word).is_dir():
+        return f"to learn from a recording: source={shlex.quote(word)}"
+    known = f"presets are {', '.join(config.presets)}"
+    return known + (_nearest(word, config.presets) or "; settings are given as key=value")
+
+
 # what PyYAML raises: its own, and what Python makes of numbers and dates that are none, or of depth
 _UNREADABLE = (yaml.YAMLError, ValueError, OverflowError, RecursionError, TypeError, AttributeError)
 
@@ -133,6 +146,8 @@ _UNREADABLE = (yaml.YAMLError, ValueError, OverflowError, RecursionError, TypeEr
 def _read_value(key: str, text: str):
     if isinstance(config.settings.get(key), str):
         return text  # YAML would see a comment in 'No #5.wav' and a number in '01'
+    if re.fullmatch(r"\d+(:\d+)+", text):
+        return text  # YAML takes 1:30 for 90
     try:
         return yaml.safe_load(text)
     except _UNREADABLE:
@@ -178,7 +193,10 @@ def read_recipe(path: str) -> dict:
             if re.fullmatch(_PLAIN, recipe["name"]):
                 return recipe
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+        raise UserError(
+            f"{path}: cannot be read ({error.strerror}); expected a clip that generate.py wrote. "
+            "To learn from a recording: source=PATH"
+        ) from None
     except (*_UNREADABLE, KeyError):
         pass
     raise UserError(
@@ -200,11 +218,12 @@ def _checked(settings: dict) -> dict:
         if kind is float and type(value) in (int, str):  # YAML takes 1e-4 for a word
             with contextlib.suppress(ValueError, OverflowError):
                 value = settings[key] = float(value)
+        span = f"{low} or more" if high is None else f"{low} to {high}"
         if type(value) is not kind:
-            auto = " or auto" if key == "section-count" else ""
-            raise UserError(f"{key} is {_shown(value)}; expected {_noun(kind)}{auto}")
+            expected = _noun(kind) + ("" if low is None else f", {span}")
+            expected += " or auto" if key == "section-count" else ""
+            raise UserError(f"{key} is {_shown(value)}; expected {expected}")
         if low is not None and not (low <= value and (high is None or value <= high)):
-            span = f"{low} or more" if high is None else f"{low} to {high}"
             raise UserError(f"{key} is {_shown(value)}; expected {span}")
     for key, choices in _CHOICES.items():
         if settings[key] not in choices:
@@ -214,6 +233,7 @@ def _checked(settings: dict) -> dict:
         raise UserError(f"sequence-lengths is {_shown(lengths)}; expected a list such as [24, 48]")
     if any(type(length) is not int or not 1 <= length <= 65536 for length in lengths):
         raise UserError(f"sequence-lengths is {_shown(lengths)}; expected whole numbers from 1 to 65536")
+    settings["sequence-lengths"] = list(dict.fromkeys(lengths))
     if not isinstance(settings["source"], str) or not settings["source"]:
         raise UserError(f"source is {_shown(settings['source'])}; expected the path of a recording")
     if not isinstance(settings["seed-source"], str):
@@ -314,10 +334,32 @@ def save(settings: dict) -> None:
     store.write(path, lambda path: path.write_text(text, encoding="utf-8"), sealed=False)
 
 
+# what only trainings take
+_TRAINED = ("dropout", "minutes", "learning-rate", "batch-size", "random-seed", "generator-rate")
+_TRAINED += ("ae-epoch", "ae-iteration", "lstm-epoch", "lstm-iteration")
+_TRAINED += ("window-length", "window-batch", "own-share")
+
+
+def as_trained(settings: dict) -> dict:
+    """The settings, but what only trainings take as in the output/NAME/settings.yaml they left."""
+    try:
+        path = output_folder(settings) / "settings.yaml"
+        stored = _checked({**config.settings, **_read_yaml(str(path))})
+    except UserError:  # it is gone, or was edited
+        return settings
+    return {**settings, **{key: stored[key] for key in _TRAINED}}
+
+
 def command(stage: str) -> str:
     """The command that runs a stage's script with the arguments of this one."""
     words = [word for word in _given if not word.startswith("load-weights=")]
-    return shlex.join(["python", f"{stage}.py", *words])
+    return shlex.join([_python(), f"{stage}.py", *words])
+
+
+def _python():
+    """How the Python that runs is called: run.sh uses that of .venv without entering it."""
+    entered = os.environ.get("VIRTUAL_ENV") or Path(sys.prefix).resolve() != (ROOT / ".venv").resolve()
+    return "python" if entered else ".venv/bin/python"
 
 
 _given = []  # the arguments of the script that runs
@@ -339,6 +381,8 @@ def run_stage(
         writes: whether it writes to the run's folders, which one process at a time may.
         options: words like --out that a value follows -> the argument of `main` that takes it.
     """
+    for stream in (sys.stdout, sys.stderr):  # a file's name may be no text in the terminal's alphabet
+        stream.reconfigure(errors="backslashreplace")
     arguments = [part for word in sys.argv[1:] for part in _parted(word, options or {})]
     if "-h" in arguments or "--help" in arguments:
         if hasattr(signal, "SIGPIPE"):
@@ -363,7 +407,7 @@ def run_stage(
         if "clip" in given and arguments:
             raise UserError(
                 f"--from makes a clip with its own settings; for others: "
-                f"python generate.py {given['clip']} {shlex.join(arguments)}"
+                f"{_python()} generate.py {given['clip']} {shlex.join(arguments)}"
             )
         _given[:] = [given["clip"]] if "clip" in given else arguments
         settings.update(load(_given))
@@ -373,13 +417,17 @@ def run_stage(
         sys.exit(_complain(str(error), 2))
     except OSError as error:
         sys.exit(_complain(f"{error.filename or 'a file'}: {error.strerror or error}", 2))
-    except MemoryError as error:
-        sys.exit(_complain(f"too little memory ({error}); lower section-count or the widths", 2))
     except Stopped as stopped:
-        again = os.environ.get("JOANNA_COMMAND") or shlex.join(["python", *sys.argv])
+        again = os.environ.get("JOANNA_COMMAND") or shlex.join([_python(), *sys.argv])
         if settings and not settings["load-weights"]:
             again += " load-weights=True"
         sys.exit(_complain(f"stopped; to go on: {again}", 128 + stopped.args[0]))
+    except Exception as error:
+        # the second is TensorFlow's, which is not imported here
+        if type(error).__name__ not in ("MemoryError", "ResourceExhaustedError", "_ArrayMemoryError"):
+            raise
+        advice = "close other programs, or lower window-batch, batch-size, seconds or generate-seconds"
+        sys.exit(_complain(f"too little memory ({str(error)[:200]}); {advice}", 2))
 
 
 @contextlib.contextmanager

@@ -42,10 +42,11 @@ def test_files_of_other_settings_or_another_song_are_refused(tmp_path, song):
     np.testing.assert_array_equal(found["a"], arrays["a"])
     assert attributes["blocks"] == 3
     for shapes in ({"a": (None, 5)}, {"a": (None,)}, {"a": (None, 4), "b": (2, None)}, {"c": (-1,)}):
-        with pytest.raises(UserError, match=r"is damaged.*run: python preprocess.py"):
+        with pytest.raises(UserError, match=r"is damaged.*run: .*python preprocess.py"):
             dataset.load_h5(path, settings, "preprocess", shapes)
     with pytest.raises(
-        UserError, match=r"overlap 2, .* say 4; set it back, or run: python preprocess.py"
+        UserError,
+        match=r"overlap 2, .* say 4; set overlap=2 .*python preprocess.py",
     ):
         dataset.load_h5(path, {**settings, "overlap": 4}, "preprocess", {})
     song.write_bytes(song.read_bytes() + b"1")
@@ -66,7 +67,7 @@ def test_numbers_that_are_none_are_refused(tmp_path, song, bad):
 def test_broken_files_are_refused(tmp_path, song, content):
     path = tmp_path / "frames.h5"
     path.write_bytes(content)
-    with pytest.raises(UserError, match=r"is damaged: it was cut off.*run: python preprocess.py"):
+    with pytest.raises(UserError, match=r"is damaged: it was cut off.*run: .*python preprocess.py"):
         dataset.load_h5(path, load([f"source={song}"]), "preprocess", {})
 
 

@@ -136,6 +136,15 @@ def test_a_clip_is_made_again_from_itself_and_the_best_goes_where_it_is_wanted(p
         assert (output / f"{name}.wav").read_bytes() == wanted
         assert (tmp_path / "best.wav").read_bytes() == wanted
         assert f"{name} is as {clip}, byte for byte" in result.stdout
+    # a later clip of the same name stays
+    later = output / f"{name}.wav"
+    later.write_bytes(b"later")
+    again = [sys.executable, "generate.py", "--from", clip]
+    assert subprocess.run(again, cwd=project, capture_output=True).returncode == 0
+    assert later.read_bytes() == b"later"
+    assert (output / f"{name}-again.wav").read_bytes() == wanted
+    (output / f"{name}-again.wav").unlink()
+    later.write_bytes(wanted)
     # what the run wrote beside the clips is of all of them still
     assert {path: path.read_bytes() for path in overview} == overview
     assert run(project, "generate", *words).stdout.startswith("nothing has changed")
@@ -164,6 +173,26 @@ def test_a_clip_is_made_again_from_itself_and_the_best_goes_where_it_is_wanted(p
     )
     assert (result.returncode, result.stdout) == (2, "")
     assert "holds no recipe" in result.stderr
+
+
+def test_the_settings_of_a_run_stay_those_its_weights_were_trained_with(project):
+    path = project / "output" / "song" / "settings.yaml"
+    before = yaml.safe_load(path.read_text())
+    words = ["minutes=5", "dropout=0.1", "lstm-epoch=9", "random-seed=3", "generate-seconds=0.3"]
+    result = run(project, "generate", *words)
+    assert "the weights were trained with dropout 0.4, minutes 0.0, lstm-epoch 1," in result.stdout
+    after = yaml.safe_load(path.read_text())
+    assert after == {**before, "generate-seconds": 0.3, "sequence-lengths": [4, 8], "takes": 1}
+    assert "then python generate.py" in (path.parent / "report.html").read_text()
+    # so it repeats the run without training, and a clip holds what made it
+    for stage in STAGES[:3]:
+        result = subprocess.run(
+            [sys.executable, f"{stage}.py", path], cwd=project, capture_output=True, text=True
+        )
+        assert result.stdout.startswith("nothing has changed"), stage
+    recipe = settings_module.read_recipe(str(path.parent / "part-4.wav"))["settings"]
+    assert recipe["random-seed"] == 3
+    assert recipe["dropout"] == before["dropout"]
 
 
 def test_finished_stages_are_skipped(project):
@@ -217,7 +246,8 @@ def test_missing_and_unfit_inputs_name_the_stage_to_run(project):
     result = run(project, "lstm", "layer-count=1")
     assert result.returncode == 2
     assert (
-        "layer-count 2, the settings say 1; set it back, or run: python autoencoder.py" in result.stderr
+        "layer-count 2, the settings say 1; set layer-count=2 or another name=, or run: "
+        "python autoencoder.py" in result.stderr
     )
     result = run(project, "generate", "lstm-layers=1")
     assert result.returncode == 2
