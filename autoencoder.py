@@ -1,9 +1,9 @@
 """Stage 2: train a denoising autoencoder on phase and one on magnitude, and encode the song.
 
 Reads output/NAME/frames.h5; writes weights/NAME/{phase,magnitude}-encoder.weights.h5 and
-output/NAME/coded-file.h5. While it trains, output/NAME/previews/ and report.html say how far it is.
+output/NAME/coded-file.h5. While it trains, output/NAME/previews/ and report.html show how far it is.
 
-    python autoencoder.py demo
+    python autoencoder.py demo                        # after preprocess.py demo
     python autoencoder.py demo ae-iteration=5         # goes on from the three that are done
     python autoencoder.py demo dropout=0.2 name=less  # beside the run before, to compare
 """
@@ -97,4 +97,4 @@ def _finished(coded, checkpoints, epochs, settings):
 
 if __name__ == "__main__":
     sections = ("every stage", "the networks", "training", "training the autoencoders")
-    settings_module.run_stage(main, __doc__, (*sections, "file names, without endings"))
+    settings_module.run_stage(main, __doc__, (*sections, "file names of the autoencoders"))

@@ -1,12 +1,11 @@
-"""Stage 4: generate new audio, part by part and whole by whole, and the song's reconstruction.
+"""Stage 4: generate new audio by the part and the whole method, and the song's reconstruction.
 
 Reads output/NAME/{frames,coded-file}.h5 and weights/NAME/*-lstm-file.weights.h5; writes
 output/NAME/part-L.wav, whole-L.wav, reconstruction.wav, spectrograms.png (source, reconstruction, then
 the clips in order), scores.yaml, report.html and {phase,magnitude}-result.h5.
 
-`--out FILE` puts the best clip there, too; `--from CLIP.wav` makes a clip again, byte for byte.
-
-    python generate.py demo generate-seconds=30 sequence-lengths=[24,48]
+    python generate.py output/harp/settings.yaml      # more of what has been learned
+    python generate.py demo generate-seconds=30 'sequence-lengths=[24,48]'
     python generate.py demo takes=5 variation=0.3 --out best.wav
     python generate.py demo seed-source=./sources/other.wav   # start from another recording
     python generate.py --from output/harp/part-12.wav
@@ -387,5 +386,10 @@ def _write(path, signal, rate, made_with=""):
 
 
 if __name__ == "__main__":
-    sections = ("every stage", "generation", "file names, without endings")
-    settings_module.run_stage(main, __doc__, sections, options={"--out": "out", "--from": "clip"})
+    sections = ("every stage", "generation", "file names of the autoencoders")
+    sections += ("file names of the LSTM layers", "file names of generation")
+    options = {
+        "--out": ("out", "FILE", "write the best clip to FILE as well; all are generated anew"),
+        "--from": ("clip", "CLIP.wav", "make that clip again with its own settings, byte for byte"),
+    }
+    settings_module.run_stage(main, __doc__, sections, options=options)

@@ -2,11 +2,11 @@
 
 Reads output/NAME/{frames,coded-file}.h5 and the autoencoders' weights; writes
 weights/NAME/{phase,magnitude}-lstm-file.weights.h5. While it trains, output/NAME/previews/ and
-report.html say how far it is.
+report.html show how far it is.
 
-    python lstm.py demo
+    python lstm.py demo                   # after autoencoder.py demo
     python lstm.py demo lstm-iteration=4  # goes on from the two that are done
-    python lstm.py demo minutes=30        # its share of a run of 30 minutes
+    python lstm.py evening                # its share of the preset's minutes
 """
 
 import math
@@ -171,4 +171,5 @@ def _overlapping(network, inputs, length):
 
 if __name__ == "__main__":
     sections = ("every stage", "the networks", "training", "training the LSTM layers")
-    settings_module.run_stage(main, __doc__, (*sections, "file names, without endings"))
+    files = "file names of the autoencoders", "file names of the LSTM layers"
+    settings_module.run_stage(main, __doc__, (*sections, *files))

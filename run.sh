@@ -21,7 +21,7 @@ install() {
     local wanted
     wanted="$(cat "$2") ${3-}"
     [ "$(cat ".venv/$1" 2>/dev/null)" = "$wanted" ] && return
-    echo "== installing $2 (once)"
+    echo "== installing $2 (once; it may take some minutes)"
     if command -v uv >/dev/null; then
         uv pip install --quiet --python .venv/bin/python -r "$2" ${3:+"$3"}
     else
@@ -30,9 +30,30 @@ install() {
     printf '%s' "$wanted" > ".venv/$1"
 }
 
+show_help() {
+    if [ -e .venv/runtime ]; then exec .venv/bin/python -m joanna.cost --help; fi
+    echo "usage: ./run.sh [preset | settings.yaml | clip.wav] [key=value ...], or ./run.sh test"
+    echo "config.py lists presets and settings; --help does, too, once ./run.sh has installed the packages"
+    exit
+}
+
+make_venv() {
+    if command -v uv >/dev/null; then
+        uv venv --quiet --seed --python "$1" .venv
+    else
+        "$1" -m venv .venv
+    fi
+}
+
+for argument in "$@"; do
+    case "$argument" in -h | --help) show_help ;; esac
+done
 if [ ! -x .venv/bin/python ]; then
     python="$(find_python)"
-    if command -v uv >/dev/null; then uv venv --quiet --python "$python" .venv; else "$python" -m venv .venv; fi
+    if ! make_venv "$python"; then
+        rm -rf .venv # half of one would be taken for whole
+        fail "could not make .venv; on Debian or Ubuntu: sudo apt install python3-venv, then run it again"
+    fi
 fi
 cuda=""
 if [ -e /proc/driver/nvidia/version ] || command -v nvidia-smi >/dev/null; then
@@ -46,10 +67,6 @@ if [ "${1-}" = test ]; then
     .venv/bin/ruff format --check .
     exec .venv/bin/python -m pytest "${@:2}"
 fi
-
-for argument in "$@"; do
-    case "$argument" in -h | --help) exec .venv/bin/python -m joanna.cost --help ;; esac
-done
 
 # Run a command; Ctrl-C reaches it by itself, a signal to this script is passed on. Its end is waited for.
 child=""

@@ -4,6 +4,7 @@
 """
 
 import math
+import re
 import shlex
 import statistics
 import sys
@@ -15,10 +16,10 @@ from joanna.dataset import COMPONENTS, even_parts, load_source
 
 _ABOUT = """JOANNA learns one song and writes new audio in its image.
 
-./run.sh [preset | settings.yaml | clip.wav] [key=value ...] runs preprocess.py, autoencoder.py, lstm.py
-and generate.py one after the other; each also runs alone and has a --help of its own. They read the
-source and write weights/NAME/ and output/NAME/, where report.html shows what has come of it. The same
-command goes on where it was stopped. ./run.sh test runs the tests.
+./run.sh runs preprocess.py, autoencoder.py, lstm.py and generate.py one after the other; each also runs
+alone and has a --help of its own. They read the source and write weights/NAME/ and output/NAME/, where
+report.html shows what has come of it. The same command goes on where it was stopped. ./run.sh test runs
+the tests.
 
     ./run.sh demo
     ./run.sh demo source=./sources/mine.wav
@@ -89,7 +90,14 @@ def where(settings: dict) -> None:
 
 
 def main(settings: dict) -> None:
-    """Say what the run will cost, if it is a long one, or that it will not fit into its minutes."""
+    """Say what the run will cost, if it is a long one, or what of it does not go with its minutes."""
+    given = [word.partition("=")[0] for word in sys.argv[1:]]
+    ignored = [key for key in given if re.fullmatch("(ae|lstm)-(epoch|iteration)", key)]
+    if settings["minutes"] and ignored:
+        print(
+            f"note: {' and '.join(ignored)} will have no effect, since minutes is "
+            f"{settings['minutes']:g}; set minutes=0 to train by epochs"
+        )
     if 0 < 60 * settings["minutes"] < budget.least(settings):
         print(
             f"warning: minutes is {settings['minutes']:g}; starting, saving and making the clips take "

@@ -66,18 +66,29 @@ _CHOICES = {
 }
 
 
-def help_text(about: str, sections: tuple[str, ...] = ()) -> str:
-    """The --help page: `about`, the presets, then settings with their meanings and defaults.
+def help_text(
+    about: str,
+    sections: tuple[str, ...] = (),
+    program: str = "./run.sh",
+    options: dict[str, tuple[str, str, str]] | None = None,
+) -> str:
+    """The --help page: `about`, usage, the presets, then settings with their meanings and defaults.
 
     Args:
-        sections: headings in config.py whose settings are listed; none: all.
+        sections: headings in config.py, up to a comma, whose settings are listed; none: all.
+        program: how it is called.
+        options: as of `run_stage`.
     """
     text, presets = Path(config.__file__).read_text(encoding="utf-8").split("\npresets = {")
-    lines = [about.strip(), "", "presets:"]
+    lines = [f"usage: {program} [preset | settings.yaml | clip.wav] [key=value ...] [options]", ""]
+    lines += [about.strip(), "", "options:"]
+    for word, (_, value, meaning) in (options or {}).items():
+        lines.append(f"  {word + ' ' + value:<18} {meaning}")
+    lines += ["  -h, --help         show this", "", "presets:"]
     for meaning, name in re.findall(r'    # (.*)\n    "([\w-]+)": \{', presets):
         lines.append(f"  {name:<18} {meaning}")
     for heading, *listed in re.findall(r'    # (.*)\n((?:    ".*\n)+)', text):
-        if not sections or heading in sections:
+        if not sections or heading.split(",")[0] in sections:
             lines.append(f"\nsettings, {heading}:")
             for key, default, meaning in re.findall(r'    "([\w-]+)": (.*),  # (.*)', *listed):
                 lines.append(f"  {key:<18} {meaning} [{default}]")
@@ -370,7 +381,7 @@ def run_stage(
     about: str,
     sections: tuple[str, ...] = (),
     writes: bool = True,
-    options: dict[str, str] | None = None,
+    options: dict[str, tuple[str, str, str]] | None = None,
 ) -> None:
     """Run a stage script: --help, settings, main(settings), exit code 2 on a user's mistake.
 
@@ -379,7 +390,8 @@ def run_stage(
         about: what --help says of it.
         sections: headings in config.py whose settings --help lists; none: all.
         writes: whether it writes to the run's folders, which one process at a time may.
-        options: words like --out that a value follows -> the argument of `main` that takes it.
+        options: words like --out that a value follows -> the argument of `main` that takes it, and what
+            --help calls and says of it.
     """
     for stream in (sys.stdout, sys.stderr):  # a file's name may be no text in the terminal's alphabet
         stream.reconfigure(errors="backslashreplace")
@@ -387,7 +399,9 @@ def run_stage(
     if "-h" in arguments or "--help" in arguments:
         if hasattr(signal, "SIGPIPE"):
             signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `--help | head` is no mistake
-        print(help_text(about, sections))
+        script = Path(sys.argv[0]).name
+        program = "./run.sh" if script == "cost.py" else f"{_python()} {script}"
+        print(help_text(about, sections, program, options))
         return
 
     def stop(number, frame):
@@ -397,7 +411,7 @@ def run_stage(
         signal.signal(number, stop)
     settings, given = {}, {}
     try:
-        for word, name in (options or {}).items():
+        for word, (name, *_) in (options or {}).items():
             while word in arguments:
                 place = arguments.index(word)
                 if not "".join(arguments[place + 1 : place + 2]):

@@ -27,6 +27,18 @@ def test_the_schedule_and_the_song_count(song):
     assert cost.frames_of_the_song(chosen("section-count=1", "block-count=6")) == 6
 
 
+def test_epochs_that_minutes_overrule_are_named(capsys, monkeypatch):
+    for words, said in (
+        (["minutes=60", "ae-epoch=4", "lstm-iteration=3"], "ae-epoch and lstm-iteration will have no"),
+        (["minutes=60"], ""),
+        (["ae-epoch=4"], ""),
+    ):
+        monkeypatch.setattr("sys.argv", ["cost.py", *words])
+        cost.main(settings.load([*TINY, *words]))
+        found = capsys.readouterr().out
+        assert said in found if said else not found
+
+
 def test_where_lists_the_wavs(root, song, capsys):
     chosen = settings.load([*TINY, f"source={song}", "name=mine"])
     folder = settings.output_folder(chosen)

@@ -82,3 +82,22 @@ def test_mistakes_end_before_anything_is_made(project):
         assert complaints.startswith(said)
         assert complaints.count("\n") == 1
     assert not (project / "output").exists()
+
+
+def test_help_needs_no_packages_and_a_venv_that_cannot_be_made_leaves_none(project, tmp_path):
+    (project / ".venv").unlink()
+    said = subprocess.run([project / "run.sh", "--help"], capture_output=True, text=True, check=True)
+    assert "usage: ./run.sh" in said.stdout
+    assert not (project / ".venv").exists()
+    (tmp_path / "bin").mkdir()
+    broken = tmp_path / "bin" / "python3"  # as Debian's without python3-venv: it leaves half of one
+    lines = '[ "$2" = venv ] || exit 0', "mkdir -p .venv/bin", "touch .venv/bin/python", "exit 1"
+    broken.write_text("\n".join(["#!/bin/sh", *lines]))
+    broken.chmod(0o755)
+    path = f"{tmp_path / 'bin'}:/usr/bin:/bin"
+    result = subprocess.run(
+        [project / "run.sh", "demo"], env={"PATH": path}, capture_output=True, text=True
+    )
+    assert (result.returncode, result.stdout) == (2, "")
+    assert "sudo apt install python3-venv" in result.stderr
+    assert not (project / ".venv").exists()
