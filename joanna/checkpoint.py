@@ -83,8 +83,8 @@ class Checkpoint:
             return True
         if self.path.exists():
             print(
-                "no weights fit: training afresh, and those of before go when it is done; to keep both, "
-                "stop now and give another name=",
+                "no weights fit: training afresh; the previous weights go when it is done. To keep "
+                "both, stop now and give another name=",
                 flush=True,
             )
         return False

@@ -1,4 +1,8 @@
+import subprocess
+import sys
+
 import pytest
+from conftest import copy_project
 
 from joanna import memory, settings
 from joanna.errors import UserError
@@ -26,3 +30,22 @@ def test_the_estimate_grows_with_what_takes_memory():
         assert need("generating", word) > need("generating"), word
     for stage in ("training", "generating"):
         assert need(stage, frames=28000) > need(stage) + 1e9
+
+
+def test_memory_that_runs_out_is_one_sentence(tmp_path):
+    folder = copy_project(tmp_path / "project")
+    for raised in ("MemoryError()", "tensorflow.errors.ResourceExhaustedError(None, None, 'OOM')"):
+        lines = f"""
+import sys
+sys.argv = ["lstm.py", "name=some"]
+from joanna import settings
+from joanna.backend import tensorflow
+def main(settings):
+    raise {raised}
+settings.run_stage(main, "about")
+"""
+        command = [sys.executable, "-c", lines]
+        result = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+        assert result.returncode == 2
+        assert result.stderr.startswith("lstm.py: too little memory")
+        assert result.stderr.count("\n") == 1

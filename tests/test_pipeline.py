@@ -233,6 +233,15 @@ def test_frozen_layers_stay_and_new_ones_learn(project):
     assert any("lstm_1/" in name for name in changed)
 
 
+def test_a_mistyped_source_leaves_no_folders(project):
+    result = run(project, "preprocess", "source=./sources/sing.wav")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert "sing.wav: no such file" in result.stderr
+    for folder in ("output", "weights"):
+        assert not (project / folder / "sing").exists()
+        assert (project / folder / "song").exists()
+
+
 def test_missing_and_unfit_inputs_name_the_stage_to_run(project):
     for stage, before in (
         ("autoencoder", "preprocess"),

@@ -55,6 +55,16 @@ def test_words_are_taken_as_they_are(word):
     assert settings_module.load([f"source={word}.wav"])["name"]
 
 
+@pytest.mark.parametrize(
+    ("stem", "name"),
+    [("'Round Midnight", "Round-Midnight"), ("(live) song", "live--song"), ("...Baby", "Baby")],
+)
+def test_any_file_name_makes_a_name_for_the_run(stem, name):
+    assert settings_module.load([f"source=./sources/{stem}.wav"])["name"] == name
+    assert settings_module.load(["source=???.wav"])["name"]
+    assert settings_module.load([f"source={'a' * 200}.wav"])["name"] == 100 * "a"
+
+
 def test_saved_settings_repeat_the_run(root):
     settings = settings_module.load(["demo", "sequence-lengths=[3,5]", "name=again"])
     settings_module.save(settings)
