@@ -5,7 +5,7 @@ output/NAME/coded-file.h5. While it trains, output/NAME/previews/ and report.htm
 
     python autoencoder.py demo                        # after preprocess.py demo
     python autoencoder.py demo ae-iteration=5         # goes on from the three that are done
-    python autoencoder.py demo dropout=0.2 name=less  # beside the run before, to compare
+    python autoencoder.py demo dropout=0.2 name=less  # beside it, after preprocess.py demo name=less
 """
 
 from joanna import budget, dataset, memory

@@ -4,15 +4,16 @@ Reads output/NAME/{frames,coded-file}.h5 and weights/NAME/*-lstm-file.weights.h5
 output/NAME/part-L.wav, whole-L.wav, reconstruction.wav, spectrograms.png (source, reconstruction, then
 the clips in order), scores.yaml, report.html and {phase,magnitude}-result.h5.
 
-    python generate.py output/harp/settings.yaml      # more of what has been learned
+    python generate.py demo random-seed=1                     # others
     python generate.py demo generate-seconds=30 'sequence-lengths=[24,48]'
-    python generate.py demo takes=5 variation=0.3 --out best.wav
+    python generate.py demo takes=5 variation=0.3 --out best.wav   # five of each; the best goes there
     python generate.py demo seed-source=./sources/other.wav   # start from another recording
-    python generate.py --from output/harp/part-12.wav
+    python generate.py --from output/harp/part-12.wav         # that one again, byte for byte
 """
 
 import contextlib
 import hashlib
+import io
 import json
 import math
 import os
@@ -20,7 +21,7 @@ import shlex
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from itertools import product
+from itertools import count, product
 from pathlib import Path
 
 import joanna  # noqa: F401 # isort: skip - it says which packages are missing
@@ -71,20 +72,19 @@ def main(settings: dict, out: str = "", clip: str = "") -> None:
     os.environ.setdefault("TF_NUM_INTRAOP_THREADS", CORES_EACH)
     from joanna import audio, scores  # scipy and, below, TensorFlow take seconds to import
 
-    networks, history, prints = _trained(settings, weights, coded["identity"])
+    networks, history, prints, trained = _trained(settings, weights, coded)
     if again and again["weights"] != prints:
         raise UserError(f"{clip} was made with other weights than those in {weights}; train them again")
 
-    trained = settings if again else settings_module.as_trained(settings)
     differs = [key for key in trained if trained[key] != settings[key] and key != "random-seed"]
     if differs:
         kept = ", ".join(f"{key} {trained[key]}" for key in differs)
-        print(f"note: the weights were trained with {kept}, which settings.yaml and report.html keep")
+        print(f"note: the weights were trained with {kept}: settings.yaml and report.html keep that")
 
     rebuilt = _reconstruction(settings, networks, songs)
     rebuilt = _as_loud(rebuilt, source, "reconstruction", "autoencoder")
     if not again:
-        _write(output / "reconstruction.wav", rebuilt, rate)
+        _write(output / "reconstruction.wav", _wav(rebuilt, rate))
     likeness = scores.mel_correlation(rebuilt, source, rate)
     print(f"  its log-mel spectrogram correlates {likeness:.3f} with the source's")
     signals = {"source": source, "reconstruction": rebuilt}
@@ -121,9 +121,8 @@ def main(settings: dict, out: str = "", clip: str = "") -> None:
                 takes.append((song.score(signal), signal, magnitude, angles))
         takes.sort(key=lambda take: song.rank(take[0]))
         alone = {"method": method, "sequence-lengths": [length], "phase-method": way}
-        alone |= {"load-weights": True, "random-seed": settings["random-seed"]}
-        recipe = {"settings": {**trained, **alone}, "weights": prints}
-        recipe["seed"] = made_with.get("seed-source")
+        recipe = {"settings": {**trained, **alone, "load-weights": True}, "weights": prints}
+        recipe |= {"random-seed": settings["random-seed"], "seed": made_with.get("seed-source")}
         for place, (score, signal, magnitude, angles) in enumerate(takes, 1):
             name = f"{method}-{length}" + (f"-{way}" if len(ways) > 1 else "")
             name += f"-take-{place}" if len(takes) > 1 else ""
@@ -131,11 +130,12 @@ def main(settings: dict, out: str = "", clip: str = "") -> None:
                 continue
             name = again["name"] if again else name
             made = json.dumps({**recipe, "name": name, "take": place})
-            path = output / f"{name}.wav"
-            if again and path.exists() and path.read_bytes() != wanted:
-                name += "-again"  # another clip has its name now
-            signals[name] = _as_loud(signal, source, name, "lstm")
-            _write(output / f"{name}.wav", signals[name], rate, made)
+            signal = _as_loud(signal, source, name, "lstm")
+            content = _wav(signal, rate, made)
+            if again:
+                name = _free(output, name, content)
+            _write(output / f"{name}.wav", content)
+            signals[name] = signal
             print(f"  {song.line(score)}")
             for hint in scores.advice(score, song.yardsticks):
                 print(f"  hint: {hint}")
@@ -179,34 +179,47 @@ def _made_with(settings, output, weights):
     return made_with
 
 
-def _trained(settings, weights, made_from):
-    """Each component's networks; what its trainings' losses were; the weights' fingerprints."""
+def _trained(settings, weights, coded):
+    """Each component's networks; their trainings' losses; the weights' fingerprints; their settings.
+
+    `coded` are the attributes of the coded file. The settings are these, but what only trainings take
+    as it was for the weights.
+    """
     from joanna import model
     from joanna.checkpoint import load_weights, read_history
 
     networks, history, prints, again = {}, {}, [], settings_module.command("lstm")
-    trained = {}
-    for component in dataset.COMPONENTS:
+    epochs = {}
+    for place, component in enumerate(dataset.COMPONENTS):
         networks[component] = model.build(settings)
         path = weights / f"{component}-{settings['lstm-file']}.weights.h5"
         state = load_weights(networks[component]["network"], path, settings, "lstm")
-        trained[component] = state["progress"].get("new", {}).get("epochs")
-        if not trained[component]:
+        epochs[component] = state["progress"].get("new", {}).get("epochs")
+        if not epochs[component]:
             raise UserError(f"{path} holds no trained generator yet; run: {again}")
-        if state["made_from"] != made_from:
+        if state["made_from"] != coded["identity"]:
             raise UserError(
                 f"{path} was trained before the autoencoders were trained again; run: {again}"
             )
         prints.append(dataset.identity(*networks[component]["network"].get_weights()))
-        before = read_history(weights / (settings[f"{component}-encoder"] + ".weights.h5"))
+        path = weights / (settings[f"{component}-encoder"] + ".weights.h5")
+        before = read_history(path, str(coded["weights"][place]))
         for name, rows in {**before, **state["history"]}.items():
             history[f"{component} {name}"] = rows
-    if settings["phase-method"] != "follow" and 2 * trained["phase"] < trained["magnitude"]:
+    if settings["phase-method"] != "follow" and 2 * epochs["phase"] < epochs["magnitude"]:
         print(
-            f"note: the phase generator was trained for {trained['phase']:,} epochs, the magnitude "
-            f"generator for {trained['magnitude']:,}: with minutes, train with the phase-method you want"
+            f"note: the phase generator was trained for {epochs['phase']:,} epochs, the magnitude "
+            f"generator for {epochs['magnitude']:,}: with minutes, train with the phase-method you want"
         )
-    return networks, history, prints
+    trained = {key: value for key, value in state["recipe"].items() if key != "source"}  # a fingerprint
+    goals = {"lstm": state["progress"]["new"]["goal"]}
+    if "autoencoder" in before:
+        goals["ae"] = before["autoencoder"][-1][1]
+    for kind, goal in goals.items():
+        epoch, iteration = f"{kind}-epoch", f"{kind}-iteration"
+        if not trained.get("minutes") and goal != settings[epoch] * settings[iteration]:
+            trained |= {epoch: int(goal), iteration: 1}
+    return networks, history, prints, {**settings, **trained}
 
 
 def _reconstruction(settings, networks, songs):
@@ -225,7 +238,7 @@ def _generate(settings, component, network, song, seed, jobs):
     hop = settings_module.hop(settings)
     samples = round(settings["generate-seconds"] * settings["sample-rate"])
     # a frame's length is cut off at both ends, where the joined frames fade
-    count = math.ceil((samples + 2 * settings["frame-length"]) / hop) + settings["overlap"]
+    frame_count = math.ceil((samples + 2 * settings["frame-length"]) / hop) + settings["overlap"]
     stopped = threading.Event()
 
     def frames(job):
@@ -242,7 +255,7 @@ def _generate(settings, component, network, song, seed, jobs):
             return like(frame)
 
         start = seed if settings["seed-source"] else seed[:length]
-        result = getattr(generation, method)(network, start, length, count, hear)
+        result = getattr(generation, method)(network, start, length, frame_count, hear)
         if not np.isfinite(result).all():
             raise UserError(
                 f"{title}: the network put out NaN or Inf; run: {settings_module.command('lstm')}"
@@ -377,11 +390,26 @@ def _as_loud(signal, source, name, stage):
     return audio.level(signal, source)
 
 
-def _write(path, signal, rate, made_with=""):
-    """Write audio ``(S,)``, and in it what it was made with."""
+def _wav(signal, rate, made_with=""):
+    """The bytes of a wav of audio ``(S,)``, with what it was made with."""
     from joanna import audio
 
-    store.write(path, lambda path: audio.save_audio(path, signal, rate, made_with), sealed=False)
+    file = io.BytesIO()
+    audio.save_audio(file, signal, rate, made_with)
+    return file.getvalue()
+
+
+def _free(folder, name, content):
+    """`name`, or with -again after it if a wav of that name is another than `content`."""
+    for number in count(1):
+        tried = name + ("" if number == 1 else "-again" if number == 2 else f"-again-{number - 1}")
+        path = folder / f"{tried}.wav"
+        if not path.exists() or path.read_bytes() == content:
+            return tried
+
+
+def _write(path, content):
+    store.write(path, lambda path: path.write_bytes(content), sealed=False)
     print(f"wrote {path}")
 
 
@@ -392,4 +420,4 @@ if __name__ == "__main__":
         "--out": ("out", "FILE", "write the best clip to FILE as well; all are generated anew"),
         "--from": ("clip", "CLIP.wav", "make that clip again with its own settings, byte for byte"),
     }
-    settings_module.run_stage(main, __doc__, sections, options=options)
+    settings_module.run_stage(main, __doc__, sections, generating=True, options=options)

@@ -7,6 +7,7 @@ Reads the source; writes output/NAME/frames.h5.
 """
 
 import contextlib
+import math
 
 import joanna  # noqa: F401 # isort: skip - it says which packages are missing
 
@@ -36,11 +37,12 @@ def main(settings: dict) -> None:
         print(note)
     sections, blocks, found = settings["section-count"], settings["block-count"], len(samples) // hop
     what = f"source {settings['source']}"
-    if settings["start"] or settings["seconds"]:
-        what += f", cut by start {settings['start']:g} and seconds {settings['seconds']:g},"
+    bounds = " and ".join(f"{key} {settings[key]:g}" for key in ("start", "seconds") if settings[key])
+    what += f", cut by {bounds}," if bounds else ""
     if sections == "auto":
-        sections = max(1, -(-found // blocks))
-        blocks = min(blocks, found // sections)
+        counts = max(1, found // blocks), found // blocks + 1
+        cuts = [(count, min(blocks, found // count)) for count in counts]
+        sections, blocks = max(cuts, key=lambda cut: (cut[1] > overlap, math.prod(cut)))
     elif found < sections * blocks:
         blocks = found // sections
         print(

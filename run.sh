@@ -50,10 +50,12 @@ for argument in "$@"; do
 done
 if [ ! -x .venv/bin/python ]; then
     python="$(find_python)"
+    trap 'rm -rf .venv; exit 130' INT TERM # half of one would be taken for whole
     if ! make_venv "$python"; then
-        rm -rf .venv # half of one would be taken for whole
+        rm -rf .venv
         fail "could not make .venv; on Debian or Ubuntu: sudo apt install python3-venv, then run it again"
     fi
+    trap - INT TERM
 fi
 cuda=""
 if [ -e /proc/driver/nvidia/version ] || command -v nvidia-smi >/dev/null; then

@@ -16,7 +16,7 @@ _STREAMED = 2**32 - 1  # the size in the header of a wav that was written to a p
 _LOUDEST = 2.0**32  # times full scale; some programs write floats as large as integers
 _RATES = 1000, 768000  # Hz of a recording
 _QUIET = 0.01  # of full scale; what peaks below would lose much to the 16 bits of the clips
-_CANCELLED = 0.01  # share of a channel's power; a mix that keeps less has cancelled it
+_CANCELLED = 0.01  # share of the power of unlike channels' mix; one that keeps less has cancelled them
 
 
 def load_audio(path: Path, sample_rate: int, setting: str = "source") -> tuple[np.ndarray, list[str]]:
@@ -78,7 +78,7 @@ def _mixed_down(samples):
         audio = (samples.mean(axis=1, dtype=np.float64) - middle) / full
         channels = range(samples.shape[1])
         power = [np.mean(np.square((samples[:, at] - middle) / full)) for at in channels]
-        if np.mean(np.square(audio)) < _CANCELLED * max(power):
+        if np.mean(np.square(audio)) < _CANCELLED * sum(power) / len(power) ** 2:
             first = int(np.argmax(power))
             note = f"the channels cancel each other: took channel {first + 1} of {len(power)} alone"
             return (samples[:, first] - middle) / full, [note]

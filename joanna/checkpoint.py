@@ -177,7 +177,8 @@ def load_weights(network, path: Path, settings: dict, stage: str) -> dict:
     """Load weights that `stage` wrote into `network`, for use; all of them or none.
 
     Returns:
-        progress and history: as in `Checkpoint`; made_from: identity of what they were trained on.
+        progress and history: as in `Checkpoint`; made_from: identity of what they were trained on;
+        recipe: the settings they were trained with.
 
     Raises:
         UserError: missing, damaged, or made with settings that give another network.
@@ -192,6 +193,7 @@ def _read(network, path, settings, stage, made_from=None):
         with store.open_h5(path) as file:
             _check(file.attrs, path, settings, stage, made_from)
             found = {"progress": _progress(file.attrs), "made_from": str(file.attrs["made_from"])}
+            found["recipe"] = json.loads(file.attrs["recipe"])
             found["history"] = _history(file)
             if made_from is not None:
                 found["moments"] = {
@@ -217,9 +219,11 @@ def _check(attributes, path, settings, stage, made_from):
         raise UserError(f"{path} {reason}")
 
 
-def read_history(path: Path) -> dict[str, list]:
-    """The history in a weights file, as in `Checkpoint`; empty if it cannot be read."""
+def read_history(path: Path, seal: str = "") -> dict[str, list]:
+    """The history in a weights file, as in `Checkpoint`; empty if there is none, or not of that seal."""
     try:
+        if seal and store.seal(path) != seal:
+            return {}
         with store.open_h5(path) as file:
             return _history(file)
     except (store.DamagedError, *store.MALFORMED):

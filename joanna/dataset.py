@@ -84,20 +84,23 @@ def load_source(settings: dict) -> tuple[np.ndarray, list[str]]:
         take at most; and sentences on what was changed.
 
     Raises:
-        UserError: as of `audio.load_audio`, or it ends before `start`.
+        UserError: as of `audio.load_audio`, or all of it ends before `start`.
     """
     from joanna import audio  # scipy takes a second to import
 
     files, rate, parts, said = source_files(settings), settings["sample-rate"], [], []
+    left_out = []
     start, wanted = (round(settings[key] * rate) for key in ("start", "seconds"))
     for path in files:
         samples, notes = audio.load_audio(path, rate)
-        said += [f"{'source' if len(files) == 1 else path.name}: {note}" for note in notes]
         if start >= len(samples):
-            raise UserError(
-                f"start is {settings['start']:g}; {path} lasts {len(samples) / rate:.1f} s: lower it"
-            )
+            left_out.append(f"{path.name} lasts {len(samples) / rate:.1f} s")
+            continue
+        said += [f"{'source' if len(files) == 1 else path.name}: {note}" for note in notes]
         parts.append(samples[start:])
+    if not parts:
+        raise UserError(f"start is {settings['start']:g}; {', '.join(left_out[:3])}: lower it")
+    said += [f"{what}, ends before start {settings['start']:g}: left out" for what in left_out]
     total = sum(map(len, parts))
     if wanted:
         total = min(total, wanted)

@@ -1,5 +1,6 @@
 """Whether the settings fit into memory, estimated before the work begins. No TensorFlow."""
 
+import contextlib
 import math
 import os
 from itertools import pairwise
@@ -61,12 +62,13 @@ def available() -> float:
         group = Path(folder)
         try:
             left = int((group / limit).read_text()) - int((group / used).read_text())
+        except (OSError, ValueError):  # no such group, or 'max'
+            continue
+        with contextlib.suppress(OSError, ValueError, KeyError):
             fields = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
             # files that were read or written count as used, but give way
-            cached = sum(int(fields[f"{total}{kind}_file"]) for kind in ("inactive", "active"))
-            found.append(left + cached)
-        except (OSError, ValueError, KeyError):  # no such group, or 'max'
-            continue
+            left += sum(int(fields[f"{total}{kind}_file"]) for kind in ("inactive", "active"))
+        found.append(left)
     return min(found, default=math.inf)
 
 

@@ -97,11 +97,12 @@ def help_text(
     return "\n".join(lines)
 
 
-def load(arguments: list[str]) -> dict:
-    """Settings from config.py, then a preset or a settings.yaml, then key=value arguments.
+def load(arguments: list[str], generating: bool = False) -> dict:
+    """Settings from config.py, then a preset, a settings.yaml or a clip, then key=value arguments.
 
     Args:
         arguments: command-line words, e.g. ``["demo", "dropout=0.2"]``.
+        generating: whether they are to generate with: of a clip its own random-seed, not its weights'.
 
     Returns:
         A new dict with every key of config.settings and a non-empty ``name``.
@@ -123,7 +124,10 @@ def load(arguments: list[str]) -> dict:
         elif argument.endswith((".yaml", ".yml")):
             update = _read_yaml(argument)
         elif argument.endswith(".wav"):
-            update = read_recipe(argument)["settings"]
+            recipe = read_recipe(argument)
+            update = dict(recipe["settings"])
+            if generating:
+                update["random-seed"] = recipe["random-seed"]
         elif argument in config.presets:
             update = config.presets[argument]
         else:
@@ -144,7 +148,7 @@ def _meant(word):
         return f"settings are given without spaces: {word}=VALUE"
     if word.endswith("]"):
         return "lists are given without spaces: sequence-lengths=[12,24]"
-    if Path(word).suffix or Path(word).is_dir():
+    if re.fullmatch(r".*([/\\].*|\.[A-Za-z]\w*)", word):
         return f"to learn from a recording: source={shlex.quote(word)}"
     known = f"presets are {', '.join(config.presets)}"
     return known + (_nearest(word, config.presets) or "; settings are given as key=value")
@@ -190,7 +194,11 @@ def _read_yaml(path: str) -> dict:
 
 
 def read_recipe(path: str) -> dict:
-    """What a clip was made with: settings, fingerprints of weights and seed-source; its name and take.
+    """What a clip was made with, as generate.py wrote it into the wav.
+
+    Returns:
+        settings, with the random-seed of its weights' training; random-seed, its own; weights, their
+        fingerprints; seed, that of the seed-source or None; name and take of the clip.
 
     Raises:
         UserError: the file is missing or no clip of ours.
@@ -199,7 +207,7 @@ def read_recipe(path: str) -> dict:
 
     try:
         recipe = json.loads(audio.read_comment(Path(path)))
-        kinds = {"settings": dict, "weights": list, "name": str, "take": int}
+        kinds = {"settings": dict, "random-seed": int, "weights": list, "name": str, "take": int}
         if all(isinstance(recipe[key], kind) for key, kind in kinds.items()) and "seed" in recipe:
             if re.fullmatch(_PLAIN, recipe["name"]):
                 return recipe
@@ -345,22 +353,6 @@ def save(settings: dict) -> None:
     store.write(path, lambda path: path.write_text(text, encoding="utf-8"), sealed=False)
 
 
-# what only trainings take
-_TRAINED = ("dropout", "minutes", "learning-rate", "batch-size", "random-seed", "generator-rate")
-_TRAINED += ("ae-epoch", "ae-iteration", "lstm-epoch", "lstm-iteration")
-_TRAINED += ("window-length", "window-batch", "own-share")
-
-
-def as_trained(settings: dict) -> dict:
-    """The settings, but what only trainings take as in the output/NAME/settings.yaml they left."""
-    try:
-        path = output_folder(settings) / "settings.yaml"
-        stored = _checked({**config.settings, **_read_yaml(str(path))})
-    except UserError:  # it is gone, or was edited
-        return settings
-    return {**settings, **{key: stored[key] for key in _TRAINED}}
-
-
 def command(stage: str) -> str:
     """The command that runs a stage's script with the arguments of this one."""
     words = [word for word in _given if not word.startswith("load-weights=")]
@@ -381,6 +373,7 @@ def run_stage(
     about: str,
     sections: tuple[str, ...] = (),
     writes: bool = True,
+    generating: bool = False,
     options: dict[str, tuple[str, str, str]] | None = None,
 ) -> None:
     """Run a stage script: --help, settings, main(settings), exit code 2 on a user's mistake.
@@ -390,6 +383,7 @@ def run_stage(
         about: what --help says of it.
         sections: headings in config.py whose settings --help lists; none: all.
         writes: whether it writes to the run's folders, which one process at a time may.
+        generating: as of `load`.
         options: words like --out that a value follows -> the argument of `main` that takes it, and what
             --help calls and says of it.
     """
@@ -424,7 +418,7 @@ def run_stage(
                 f"{_python()} generate.py {given['clip']} {shlex.join(arguments)}"
             )
         _given[:] = [given["clip"]] if "clip" in given else arguments
-        settings.update(load(_given))
+        settings.update(load(_given, generating))
         with locked(settings) if writes else contextlib.nullcontext():
             main(settings, **given)
     except UserError as error:
@@ -441,7 +435,8 @@ def run_stage(
         if type(error).__name__ not in ("MemoryError", "ResourceExhaustedError", "_ArrayMemoryError"):
             raise
         advice = "close other programs, or lower window-batch, batch-size, seconds or generate-seconds"
-        sys.exit(_complain(f"too little memory ({str(error)[:200]}); {advice}", 2))
+        said = [f" ({line[:200]})" for line in str(error).splitlines() if "llocat" in line]
+        sys.exit(_complain(f"too little memory{''.join(said[:1])}; {advice}", 2))
 
 
 @contextlib.contextmanager

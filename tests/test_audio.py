@@ -69,6 +69,9 @@ def test_channels_that_cancel_each_other_are_not_silence(tmp_path):
     loaded, notes = audio.load_audio(tmp_path / "a.wav", 4000)
     assert notes == ["the channels cancel each other: took channel 1 of 2 alone"]
     np.testing.assert_allclose(loaded, -tone(), atol=1e-6)
+    channels = [tone(), *15 * [0 * tone()]]  # one of many is quiet in the mix, not cancelled
+    wavfile.write(tmp_path / "b.wav", 4000, np.stack(channels, axis=1))
+    assert audio.load_audio(tmp_path / "b.wav", 4000)[1][0] == "mixed 16 channels down to one"
 
 
 @pytest.mark.parametrize("peak", [3.0, 0.003])

@@ -151,6 +151,10 @@ def test_all_of_a_source_or_of_a_folder(root, song_file, tmp_path):
     np.testing.assert_allclose(found["audio"][3600:], tone(0.5)[400 : 400 + rest], atol=1e-4)
     (album / "._2.wav").write_text("what macOS leaves")
     assert "nothing has changed" in run(preprocess, album, *words)
+    said = run(preprocess, album, "start=0.6")
+    assert "2.wav lasts 0.5 s, ends before start 0.6: left out" in said
+    with pytest.raises(UserError, match=r"start is 5; 1.WAV lasts 1.2 s, 2.wav lasts 0.5 s: lower it"):
+        run(preprocess, album, "start=5")
     empty = tmp_path / "empty"
     empty.mkdir()
     with pytest.raises(UserError, match="no recordings in it"):

@@ -18,6 +18,19 @@ def test_settings_beyond_any_memory_are_refused_with_advice():
     memory.check(settings.load(["frame-length=64", "dim-decrease=8"]), "training", 300)
 
 
+def test_a_containers_limit_counts_without_its_cache(tmp_path, monkeypatch):
+    group = ("memory.max", "memory.current", "")
+    monkeypatch.setattr(memory, "_GROUPS", ((tmp_path, *group),))
+    free = memory.available()
+    (tmp_path / "memory.max").write_text("9000000\n")
+    (tmp_path / "memory.current").write_text("8000000\n")
+    assert memory.available() == 1000000 < free
+    (tmp_path / "memory.stat").write_text("inactive_file 500000\nactive_file 200000\nanon 7000000\n")
+    assert memory.available() == 1700000
+    (tmp_path / "memory.max").write_text("max\n")
+    assert memory.available() > 1700000
+
+
 def test_the_estimate_grows_with_what_takes_memory():
     def need(stage, *words, frames=1400):
         return memory.needed(settings.load(["seed", *words]), stage, frames)
@@ -34,7 +47,9 @@ def test_the_estimate_grows_with_what_takes_memory():
 
 def test_memory_that_runs_out_is_one_sentence(tmp_path):
     folder = copy_project(tmp_path / "project")
-    for raised in ("MemoryError()", "tensorflow.errors.ResourceExhaustedError(None, None, 'OOM')"):
+    # as TensorFlow says it
+    oom = "Graph execution error:\\n\\nDetected at node\\nOOM when allocating tensor with shape[9,9]\\n"
+    for raised in ("MemoryError()", f"tensorflow.errors.ResourceExhaustedError(None, None, '{oom}')"):
         lines = f"""
 import sys
 sys.argv = ["lstm.py", "name=some"]
@@ -47,5 +62,6 @@ settings.run_stage(main, "about")
         command = [sys.executable, "-c", lines]
         result = subprocess.run(command, cwd=folder, capture_output=True, text=True)
         assert result.returncode == 2
-        assert result.stderr.startswith("lstm.py: too little memory")
+        reason = " (OOM when allocating tensor with shape[9,9])" if "OOM" in raised else ""
+        assert result.stderr.startswith(f"lstm.py: too little memory{reason}; close other programs")
         assert result.stderr.count("\n") == 1

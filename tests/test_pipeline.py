@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from itertools import product
 
 import h5py
 import numpy as np
@@ -143,7 +144,12 @@ def test_a_clip_is_made_again_from_itself_and_the_best_goes_where_it_is_wanted(p
     assert subprocess.run(again, cwd=project, capture_output=True).returncode == 0
     assert later.read_bytes() == b"later"
     assert (output / f"{name}-again.wav").read_bytes() == wanted
-    (output / f"{name}-again.wav").unlink()
+    (output / f"{name}-again.wav").write_bytes(b"another, later")
+    assert subprocess.run(again, cwd=project, capture_output=True).returncode == 0
+    assert (output / f"{name}-again.wav").read_bytes() == b"another, later"
+    assert (output / f"{name}-again-2.wav").read_bytes() == wanted
+    for number in ("", "-2"):
+        (output / f"{name}-again{number}.wav").unlink()
     later.write_bytes(wanted)
     # what the run wrote beside the clips is of all of them still
     assert {path: path.read_bytes() for path in overview} == overview
@@ -178,21 +184,30 @@ def test_a_clip_is_made_again_from_itself_and_the_best_goes_where_it_is_wanted(p
 def test_the_settings_of_a_run_stay_those_its_weights_were_trained_with(project):
     path = project / "output" / "song" / "settings.yaml"
     before = yaml.safe_load(path.read_text())
+    # a training with other settings was stopped before it was done
+    path.write_text(yaml.safe_dump({**before, "dropout": 0.2, "own-share": 0.1}))
     words = ["minutes=5", "dropout=0.1", "lstm-epoch=9", "random-seed=3", "generate-seconds=0.3"]
     result = run(project, "generate", *words)
-    assert "the weights were trained with dropout 0.4, minutes 0.0, lstm-epoch 1," in result.stdout
-    after = yaml.safe_load(path.read_text())
-    assert after == {**before, "generate-seconds": 0.3, "sequence-lengths": [4, 8], "takes": 1}
+    said = "the weights were trained with dropout 0.4, minutes 0.0, lstm-epoch 2, lstm-iteration 1:"
+    assert said in result.stdout
+    kept = {"lstm-epoch": 2, "lstm-iteration": 1, "generate-seconds": 0.3}
+    kept |= {"sequence-lengths": [4, 8], "takes": 1}
+    assert yaml.safe_load(path.read_text()) == {**before, **kept}
     assert "then python generate.py" in (path.parent / "report.html").read_text()
-    # so it repeats the run without training, and a clip holds what made it
-    for stage in STAGES[:3]:
+    # so it repeats the run without training, and so does a clip
+    clip = path.parent / "part-4.wav"
+    content = clip.read_bytes()
+    for stage, given in (*product(STAGES[:3], (path, clip)), ("generate", clip)):
         result = subprocess.run(
-            [sys.executable, f"{stage}.py", path], cwd=project, capture_output=True, text=True
+            [sys.executable, f"{stage}.py", given], cwd=project, capture_output=True, text=True
         )
-        assert result.stdout.startswith("nothing has changed"), stage
-    recipe = settings_module.read_recipe(str(path.parent / "part-4.wav"))["settings"]
+        assert result.returncode == 0
+        assert result.stdout.startswith("nothing has changed") or stage == "generate", stage
+    assert clip.read_bytes() == content
+    recipe = settings_module.read_recipe(str(clip))
     assert recipe["random-seed"] == 3
-    assert recipe["dropout"] == before["dropout"]
+    assert recipe["settings"]["random-seed"] == before["random-seed"]
+    assert recipe["settings"]["dropout"] == before["dropout"]
 
 
 def test_finished_stages_are_skipped(project):
@@ -272,5 +287,5 @@ def test_a_refused_source_leaves_files_alone(project):
         assert "Traceback" not in result.stderr
     result = run(project, "preprocess", "section-count=200", "name=song")
     assert result.returncode == 2
-    assert "choose a longer one or lower section-count" in result.stderr
+    assert "choose a longer one, or lower section-count" in result.stderr
     assert frames.read_bytes() == before
