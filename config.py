@@ -63,7 +63,7 @@ settings = {
 }
 
 presets = {
-    # the full schedule, which runs without a preset, too: 17 hours on two cores, or a GPU
+    # the full schedule, which runs without a preset, too: 17 hours on two cores, meant for a GPU
     "seed": {
         "source": "./sources/harp.wav",
         "overlap": 2,

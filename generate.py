@@ -183,7 +183,7 @@ def _trained(settings, weights, coded):
     """Each component's networks; their trainings' losses; the weights' fingerprints; their settings.
 
     `coded` are the attributes of the coded file. The settings are these, but what only trainings take
-    as it was for the weights.
+    as it was for the weights, the magnitude's if they differ.
     """
     from joanna import model
     from joanna.checkpoint import load_weights, read_history
@@ -211,7 +211,8 @@ def _trained(settings, weights, coded):
             f"note: the phase generator was trained for {epochs['phase']:,} epochs, the magnitude "
             f"generator for {epochs['magnitude']:,}: with minutes, train with the phase-method you want"
         )
-    trained = {key: value for key, value in state["recipe"].items() if key != "source"}  # a fingerprint
+    trained = {key: value for key, value in state["recipe"].items() if key in settings}
+    del trained["source"]  # its fingerprint
     goals = {"lstm": state["progress"]["new"]["goal"]}
     if "autoencoder" in before:
         goals["ae"] = before["autoencoder"][-1][1]
@@ -418,6 +419,6 @@ if __name__ == "__main__":
     sections += ("file names of the LSTM layers", "file names of generation")
     options = {
         "--out": ("out", "FILE", "write the best clip to FILE as well; all are generated anew"),
-        "--from": ("clip", "CLIP.wav", "make that clip again with its own settings, byte for byte"),
+        "--from": ("clip", "CLIP.wav", "make that clip again in output/NAME, byte for byte"),
     }
     settings_module.run_stage(main, __doc__, sections, generating=True, options=options)

@@ -51,9 +51,13 @@ def main(settings: dict) -> None:
         )
     if blocks < settings["block-count"] and blocks - (overlap - 1) < 2:
         need = sections * (overlap + 1) * hop / rate
+        advice = ["choose a longer one"] + ["lower section-count"] * (sections > 1)
+        advice += ["lower start"] * (settings["start"] > 0) + ["raise seconds"] * (
+            settings["seconds"] > 0
+        )
         raise UserError(
-            f"{what} lasts {len(samples) / rate:.2f} s; {sections} sections of two frames need "
-            f"{need:.2f} s: choose a longer one, or lower section-count or start, or raise seconds"
+            f"{what} lasts {len(samples) / rate:.2f} s; two frames in each section need "
+            f"{need:.2f} s: {', or '.join(advice)}"
         )
     used = samples[: sections * blocks * hop]
     if not np.abs(used).max() > 1e-4:
@@ -71,7 +75,7 @@ def main(settings: dict) -> None:
     dataset.save_h5(path, arrays, settings, "preprocess", identity=identity, blocks=blocks)
     settings_module.save(settings)
     print(f"used {len(used) / rate:.1f} s of {len(samples) / rate:.1f} s found")
-    if len(samples) - len(used) >= hop * sections:
+    if settings["section-count"] != "auto" and len(samples) - len(used) >= hop * sections:
         print(f"  to use all of it, set section-count to auto, or block-count to {found // sections}")
     print(f"{sections} section{'s' * (sections > 1)} of {blocks} blocks, {len(spectra)} frames in all")
     print(f"frame {length} samples ({1000 * length / rate:.0f} ms), ", end="")

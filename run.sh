@@ -50,7 +50,9 @@ for argument in "$@"; do
 done
 if [ ! -x .venv/bin/python ]; then
     python="$(find_python)"
-    trap 'rm -rf .venv; exit 130' INT TERM # half of one would be taken for whole
+    rm -rf .venv # what is left of one whose Python is gone
+    trap 'rm -rf .venv; exit 130' INT # half of one would be taken for whole
+    trap 'rm -rf .venv; exit 143' TERM
     if ! make_venv "$python"; then
         rm -rf .venv
         fail "could not make .venv; on Debian or Ubuntu: sudo apt install python3-venv, then run it again"
@@ -74,7 +76,7 @@ fi
 child=""
 asked=""
 trap 'asked=1' INT
-trap '[ -z "$child" ] || kill -TERM "$child"' TERM
+trap '[ -n "$child" ] || exit 143; kill -TERM "$child"' TERM
 run() {
     local code
     "$@" &
@@ -96,5 +98,5 @@ for stage in preprocess autoencoder lstm generate; do
     run .venv/bin/python "$stage.py" "$@" || exit $?
     times+=" $stage $((SECONDS - began)) s,"
 done
-printf '\n== done:%s in all %d s\n' "$times" "$SECONDS"
+printf '\n== done:%s in all %d s\n' "$times" $(($(date +%s) - JOANNA_BEGAN))
 .venv/bin/python -m joanna.cost --where "$@"

@@ -119,11 +119,11 @@ def main(settings: dict) -> None:
         return duration(len(COMPONENTS) * sum(seconds * frames * count for seconds, count in pairs))
 
     print(f"training takes about {cost(settings, frames)} on this machine; ", end="")
-    words = ["demo", f"source={settings['source']}"]
+    words = ["demo", f"source={settings['source']}", f"name={settings['name'][:95]}-demo"]
     demo = settings_module.load([*words, "start=0", "seconds=0", "seed-section=0"])
     print(
         f"{shlex.join(['./run.sh', *words])} trains for about {cost(demo, frames_of_the_song(demo))}. "
-        "Stop with Ctrl-C; the same command goes on"
+        "Stop this run with Ctrl-C; the command you gave goes on"
     )
 
 

@@ -81,8 +81,8 @@ def check(settings: dict, stage: str, frames: int) -> None:
         UserError: they do.
     """
     advice = {
-        "training": "lower frame-length, window-batch, batch-size or seconds, or raise dim-decrease",
-        "generating": "lower generate-seconds, takes, the number of sequence-lengths or seconds",
+        "training": "lower frame-length, window-batch or batch-size, raise dim-decrease",
+        "generating": "lower generate-seconds, takes or the number of sequence-lengths",
     }
     there, stages = available(), list(advice)
     for each in stages[stages.index(stage) :]:
@@ -90,5 +90,6 @@ def check(settings: dict, stage: str, frames: int) -> None:
         if need > there:
             raise UserError(
                 f"{each} with these settings takes about {need / 1e9:.1f} GB of memory; "
-                f"{there / 1e9:.1f} GB are free: {advice[each]}, or close other programs"
+                f"{there / 1e9:.1f} GB are free: {advice[each]}, learn from fewer seconds, or "
+                "close other programs"
             )

@@ -123,7 +123,7 @@ def load(arguments: list[str], generating: bool = False) -> dict:
             update = {key: _read_value(key, text)}
         elif argument.endswith((".yaml", ".yml")):
             update = _read_yaml(argument)
-        elif argument.endswith(".wav"):
+        elif argument.lower().endswith(".wav"):
             recipe = read_recipe(argument)
             update = dict(recipe["settings"])
             if generating:
@@ -181,7 +181,7 @@ def _shown(value) -> str:
 
 def _read_yaml(path: str) -> dict:
     try:
-        values = yaml.safe_load(Path(path).read_text())
+        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"{path}: cannot be read as settings ({error.strerror})") from None
     except _UNREADABLE:
@@ -408,9 +408,9 @@ def run_stage(
         for word, (name, *_) in (options or {}).items():
             while word in arguments:
                 place = arguments.index(word)
-                if not "".join(arguments[place + 1 : place + 2]):
-                    raise UserError(f"{word}: expected the path of a wav file after it")
-                given[name] = arguments[place + 1]
+                given[name] = "".join(arguments[place + 1 : place + 2])
+                if not given[name].lower().endswith(".wav"):
+                    raise UserError(f"{word} {given[name]}: expected the path of a .wav file after it")
                 del arguments[place : place + 2]
         if "clip" in given and arguments:
             raise UserError(
@@ -434,9 +434,11 @@ def run_stage(
         # the second is TensorFlow's, which is not imported here
         if type(error).__name__ not in ("MemoryError", "ResourceExhaustedError", "_ArrayMemoryError"):
             raise
-        advice = "close other programs, or lower window-batch, batch-size, seconds or generate-seconds"
+        advice = (
+            "close other programs, lower window-batch, batch-size or generate-seconds, or learn from"
+        )
         said = [f" ({line[:200]})" for line in str(error).splitlines() if "llocat" in line]
-        sys.exit(_complain(f"too little memory{''.join(said[:1])}; {advice}", 2))
+        sys.exit(_complain(f"too little memory{''.join(said[:1])}; {advice} fewer seconds", 2))
 
 
 @contextlib.contextmanager

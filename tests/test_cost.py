@@ -12,7 +12,7 @@ def test_a_long_run_says_what_it_takes_and_a_short_one_nothing(capsys, monkeypat
     cost.main(settings.load([*TINY, "ae-iteration=100000", "section-count=3", "seed-section=2"]))
     said = capsys.readouterr().out
     assert "training takes about" in said
-    assert "./run.sh demo source=./sources/harp.wav trains for about" in said
+    assert "./run.sh demo source=./sources/harp.wav name=harp-demo trains for about" in said
 
 
 def test_the_schedule_and_the_song_count(song):

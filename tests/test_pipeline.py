@@ -165,7 +165,7 @@ def test_a_clip_is_made_again_from_itself_and_the_best_goes_where_it_is_wanted(p
     for words, said in (
         (["--out"], "expected the path"),
         (["--out", str(tmp_path / "none" / "x.wav")], "no file can be written there"),
-        (["--out", str(tmp_path)], "no file can be written there"),
+        (["--out", str(tmp_path)], "expected the path of a .wav file"),
         (["--from", str(clip)], "for others: python generate.py"),
     ):
         result = run(project, "generate", *words)
