@@ -410,7 +410,8 @@ def run_stage(
                 place = arguments.index(word)
                 given[name] = "".join(arguments[place + 1 : place + 2])
                 if not given[name].lower().endswith(".wav"):
-                    raise UserError(f"{word} {given[name]}: expected the path of a .wav file after it")
+                    shown = f"{word} {given[name]}".rstrip()
+                    raise UserError(f"{shown}: expected the path of a .wav file after it")
                 del arguments[place : place + 2]
         if "clip" in given and arguments:
             raise UserError(
