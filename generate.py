@@ -21,7 +21,7 @@ import shlex
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from itertools import count, product
+from itertools import chain, count, product
 from pathlib import Path
 
 import joanna  # noqa: F401 # isort: skip - it says which packages are missing
@@ -296,9 +296,7 @@ def _show(settings, trained, signals, song, found, history, speed):
     longest = max(len(signals[name]) for name in found)
     image = report.png(scores.picture([signal[:longest] for signal in signals.values()], rate))
     for name, content in (("scores.yaml", text.encode()), ("spectrograms.png", image)):
-        path = output / name
-        store.write(path, lambda path, content=content: path.write_bytes(content), sealed=False)
-        print(f"wrote {path}")
+        _write(output / name, content)
     clips = []
     for name, signal in signals.items():
         clip = report.clip(name, signal, rate)
@@ -402,8 +400,8 @@ def _wav(signal, rate, made_with=""):
 
 def _free(folder, name, content):
     """`name`, or with -again after it if a wav of that name is another than `content`."""
-    for number in count(1):
-        tried = name + ("" if number == 1 else "-again" if number == 2 else f"-again-{number - 1}")
+    more = (f"{name}-again-{number}" for number in count(2))
+    for tried in chain((name, f"{name}-again"), more):
         path = folder / f"{tried}.wav"
         if not path.exists() or path.read_bytes() == content:
             return tried

@@ -51,13 +51,11 @@ def main(settings: dict) -> None:
         )
     if blocks < settings["block-count"] and blocks - (overlap - 1) < 2:
         need = sections * (overlap + 1) * hop / rate
-        advice = ["choose a longer one"] + ["lower section-count"] * (sections > 1)
-        advice += ["lower start"] * (settings["start"] > 0) + ["raise seconds"] * (
-            settings["seconds"] > 0
-        )
+        helps = {"choose a longer one": True, "lower section-count": sections > 1}
+        helps |= {"lower start": settings["start"], "raise seconds": settings["seconds"]}
         raise UserError(
             f"{what} lasts {len(samples) / rate:.2f} s; two frames in each section need "
-            f"{need:.2f} s: {', or '.join(advice)}"
+            f"{need:.2f} s: {', or '.join(filter(helps.get, helps))}"
         )
     used = samples[: sections * blocks * hop]
     if not np.abs(used).max() > 1e-4:

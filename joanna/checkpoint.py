@@ -222,9 +222,7 @@ def _check(attributes, path, settings, stage, made_from):
 def read_history(path: Path, seal: str = "") -> dict[str, list]:
     """The history in a weights file, as in `Checkpoint`; empty if there is none, or not of that seal."""
     try:
-        if seal and store.seal(path) != seal:
-            return {}
-        with store.open_h5(path) as file:
+        with store.open_h5(path, seal) as file:
             return _history(file)
     except (store.DamagedError, *store.MALFORMED):
         return {}

@@ -436,10 +436,11 @@ def run_stage(
         if type(error).__name__ not in ("MemoryError", "ResourceExhaustedError", "_ArrayMemoryError"):
             raise
         advice = (
-            "close other programs, lower window-batch, batch-size or generate-seconds, or learn from"
+            "close other programs, lower window-batch, batch-size or generate-seconds, "
+            "or learn from fewer seconds"
         )
         said = [f" ({line[:200]})" for line in str(error).splitlines() if "llocat" in line]
-        sys.exit(_complain(f"too little memory{''.join(said[:1])}; {advice} fewer seconds", 2))
+        sys.exit(_complain(f"too little memory{''.join(said[:1])}; {advice}", 2))
 
 
 @contextlib.contextmanager

@@ -139,13 +139,17 @@ def _digest(path: Path, size: int) -> bytes:
     return digest.digest()
 
 
-def open_h5(path: Path) -> h5py.File:
+def open_h5(path: Path, wanted: str = "") -> h5py.File:
     """Open a sealed HDF5 file that reaches for nothing outside itself and holds what it declares.
+
+    Args:
+        wanted: the seal it has to have, if any will not do.
 
     Raises:
         DamagedError: it is torn, altered, or not such a file.
     """
-    seal(path)
+    if seal(path) != wanted and wanted:
+        raise DamagedError(f"{path} is another than the one asked for")
     try:
         file = h5py.File(path, "r")
     except OSError:
