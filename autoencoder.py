@@ -1,100 +1,101 @@
 """Stage 2: train a denoising autoencoder on phase and one on magnitude, and encode the song.
 
 Reads output/NAME/frames.h5; writes weights/NAME/{phase,magnitude}-encoder.weights.h5 and
-output/NAME/coded-file.h5. While it trains, output/NAME/previews/ and report.html show how far it is.
+output/NAME/coded-file.h5. During training, output/NAME/previews/ and report.html show the progress.
 
     python autoencoder.py demo                        # after preprocess.py demo
-    python autoencoder.py demo ae-iteration=5         # goes on from the three that are done
-    python autoencoder.py demo dropout=0.2 name=less  # beside it, after preprocess.py demo name=less
+    python autoencoder.py demo ae-iteration=5         # two iterations more than the preset
+    python autoencoder.py demo dropout=0.2 name=less  # a separate run, after preprocess.py demo name=less
 """
 
-from joanna import budget, dataset, memory
-from joanna import settings as settings_module
+if __name__ == "__main__":
+    from joanna import startup
+
+    startup.prepare()
+
+from joanna import cli, files
+from joanna.artifacts import ComponentFrames, Frames, Latents
 from joanna.checkpoint import Checkpoint
 from joanna.errors import UserError
+from joanna.resources import TimeBudget, check_memory
+from joanna.run import Run, Training
 
 
-def main(settings: dict) -> None:
-    """Run the stage with a checked settings dict."""
-    output, weights = settings_module.output_folder(settings), settings_module.weights_folder(settings)
-    songs, attributes = dataset.load_frames(output / "frames.h5", settings)
+def main(run: Run) -> None:
+    """Run the stage."""
+    budget, frames = TimeBudget(run.settings), Frames.load(run)
     checkpoints = {
         component: Checkpoint(
-            weights / (settings[f"{component}-encoder"] + ".weights.h5"),
-            settings,
-            "autoencoder",
-            attributes["identity"],
+            run.weights_file(component, "autoencoder"), run, "autoencoder", frames.digest
         )
-        for component in dataset.COMPONENTS
+        for component in frames.components
     }
-    coded = output / (settings["coded-file"] + ".h5")
-    epochs = settings["ae-epoch"] * settings["ae-iteration"]
-    if settings["load-weights"] and _finished(coded, checkpoints, epochs, settings):
-        print(f"nothing has changed: {coded} and the autoencoders' weights are as the settings say")
+    if run.settings["load-weights"] and _finished(run, checkpoints):
+        print(f"up to date, skipped: {run.latents_file} and the weights of the autoencoders")
         return
-    memory.check(settings, "training", len(songs["phase"]["frames"]))
-    from joanna import fast  # TensorFlow takes seconds to import
-    from joanna.watch import Watch
+    check_memory(run.settings, "training", len(frames))
+    from joanna.fast import released_custom_gradients  # TensorFlow takes seconds to import
+    from joanna.previews import Previews
 
-    latents, watch = {}, Watch(settings, songs)
+    latents, previews = {}, Previews(run, frames)
     for component, checkpoint in checkpoints.items():
-        frames = songs[component]["frames"]
-        with fast.forgetting():
-            latents[component] = _train(settings, component, checkpoint, frames, watch)
-            watch.end()
-    identity = dataset.identity(*latents.values())
-    seals = [checkpoint.seal() for checkpoint in checkpoints.values()]
-    dataset.save_h5(coded, latents, settings, "autoencoder", identity=identity, weights=seals)
-    settings_module.save(settings)
-    print(f"wrote {coded}; next: {settings_module.command('lstm')}")
+        with released_custom_gradients():
+            latents[component] = _train(
+                Training(component, "autoencoder"),
+                checkpoint,
+                frames.components[component],
+                budget,
+                previews,
+            )
+    digests = {component: files.digest(checkpoint.path) for component, checkpoint in checkpoints.items()}
+    Latents(latents, digests).save(run)
+    run.save_settings()
+    print(f"wrote {run.latents_file}")
 
 
-def _train(settings, component, checkpoint, frames, watch):
-    """Train a component's autoencoder on its frames ``(M, F)``; their latents ``(M, Z)``."""
-    from joanna import fast, model, training
+def _train(training, checkpoint: Checkpoint, song: ComponentFrames, budget: TimeBudget, previews):
+    """Train an autoencoder on the frames of its component; their latents ``(M, Z)``."""
+    import numpy as np
 
+    from joanna import fast, model
+    from joanna.training import Task, even_batches, fit, normalized_error
+
+    run, frames = checkpoint.run, song.frames
     with fast.strategy().scope():
-        networks = model.build(settings)
-    autoencoder = networks["autoencoder"]
-    # the one that is trained is compiled and would be saved with its optimizer
-    checkpoint.resume(model.chain(frames.shape[1:], autoencoder.layers, "saved"))
+        networks = model.build(run.settings)
+    # an uncompiled copy: the trained model would be saved with its optimizer
+    checkpoint.resume(model.sequential(frames.shape[1:], networks.autoencoder.layers, "saved"))
 
     def batches(epoch):
-        rng = training.epoch_rng(settings["random-seed"], "autoencoder", component, epoch)
-        parts = dataset.even_parts(rng.permutation(len(frames)), settings["batch-size"])
+        order = run.rng("autoencoder", training.component, epoch).permutation(len(frames))
+        parts = even_batches(order, run.settings["batch-size"])
         return [(frames[part], frames[part]) for part in parts]
 
-    training.train(
-        autoencoder,
-        batches,
-        checkpoint,
-        "autoencoder",
-        f"{component} autoencoder",
-        settings["ae-epoch"],
-        settings["ae-iteration"],
-        settings["learning-rate"],
-        budget.limit(settings, component, "autoencoder"),
-        watch.begin(checkpoint, component, "autoencoder", autoencoder),
-    )
-    checkpoint.done()
-    predicted = autoencoder.predict(frames, batch_size=256, verbose=0)
-    print(f"{component} autoencoder: error {training.normalised_error(frames, predicted):.3f}")
-    latents = networks["encoder"].predict(frames, batch_size=256, verbose=0)
-    print(f"{component} latents: deviation {latents.std():.2f}")
+    task = Task(training, networks.autoencoder, batches, run.settings["learning-rate"])
+    fit(task, checkpoint, budget, previews.callbacks(training, checkpoint, networks.autoencoder))
+    checkpoint.finalize()
+    predicted = networks.autoencoder.predict(frames, batch_size=256, verbose=0)
+    print(f"{training.label}: error {normalized_error(frames, predicted):.3f}")
+    latents = networks.encoder.predict(frames, batch_size=256, verbose=0)
+    print(f"{training.component} latents: std {np.std(latents):.2f}")
     return latents
 
 
-def _finished(coded, checkpoints, epochs, settings):
-    """Whether the weights are trained for as many epochs and the coded file was made with them."""
-    if not all(checkpoint.finished({"autoencoder": epochs}) for checkpoint in checkpoints.values()):
-        return False
+def _finished(run, checkpoints):
+    """Whether the weights are fully trained and encoded the coded file."""
+    for component, checkpoint in checkpoints.items():
+        training = Training(component, "autoencoder")
+        if not checkpoint.finished({training.key: training.epochs(run.settings)}):
+            return False
     try:
-        made_with = dataset.load_latents(coded, settings)[1].get("weights", [])
+        encoded_with = Latents.load(run).weights
     except UserError:
         return False
-    return list(made_with) == [checkpoint.seal() for checkpoint in checkpoints.values()]
+    return encoded_with == {
+        name: files.digest(checkpoint.path) for name, checkpoint in checkpoints.items()
+    }
 
 
 if __name__ == "__main__":
-    sections = ("every stage", "the networks", "training", "training the autoencoders")
-    settings_module.run_stage(main, __doc__, (*sections, "file names of the autoencoders"))
+    groups = ("every stage", "the networks", "training", "training the autoencoders")
+    cli.run_stage(main, __doc__, (*groups, "file names of the autoencoders"))

@@ -1,15 +1,15 @@
-"""The settings of JOANNA, one line per key, with its meaning beside it.
+"""The settings of JOANNA, one line per key with its meaning.
 
-A preset goes over the values below, and key=value on the command line over both: `./run.sh demo
-dropout=0.2`. To have your own, edit them and run `./run.sh` without a preset. As they stand, that takes
-17 hours on two cores: lower epochs and iterations, or set minutes.
+A preset overrides the values below, and key=value on the command line overrides both: `./run.sh demo
+dropout=0.2`. Edit them and run `./run.sh` without a preset to use your own. With the values below a run
+takes 17 hours on two cores: lower epochs and iterations, or set minutes.
 """
 
 settings = {
     # every stage
     "source": "./sources/harp.wav",  # the recording to learn from, or a folder of recordings
     "name": "",  # folder of the run in weights/ and output/; empty: the source's file name
-    "load-weights": True,  # go on from saved weights, or start afresh
+    "load-weights": True,  # resume from saved weights, or start a new training
     "random-seed": 0,  # seed of every random number
     "tensorboard": False,  # write losses, previews and clips for TensorBoard to output/NAME/tensorboard
     # the song
@@ -17,19 +17,19 @@ settings = {
     "frame-length": 2048,  # samples per frame
     "overlap": 2,  # overlapping number for STFT: hop = frame-length / overlap
     "magnitude-power": 0.5,  # exponent of the magnitudes: 1 is linear, less lets quiet sounds count more
-    "start": 0.0,  # seconds left out at the beginning of the source, or of each recording in it
+    "start": 0.0,  # seconds skipped at the beginning of the source, or of each recording in it
     "seconds": 0.0,  # seconds of the source to learn from at most; 0: as many as the sections take
-    "section-count": 8,  # sections the source is cut into; auto: as many as all of it takes
-    "block-count": 175,  # blocks per section, at most; a block is a hop, 64 ms as the settings stand
+    "section-count": 8,  # sections the source is cut into; auto: as many as the whole source takes
+    "block-count": 175,  # blocks per section, at most; a block is a hop, 64 ms by default
     # the networks
     "layer-count": 4,  # encoder steps (Dense, ELU, Dropout), and as many decoder steps (Dense)
-    "dim-decrease": 250,  # units by which each encoder step is narrower than the one before
+    "dim-decrease": 250,  # units by which each encoder step is narrower than its input
     "dropout": 0.4,  # dropout rate of the encoder, 0 to below 1
-    "lstm-layers": 2,  # new LSTM layers of the generator
+    "lstm-layers": 2,  # LSTM layers of the generator before the spliced ones
     # training
-    "minutes": 0.0,  # minutes the whole run may take, whatever epochs and iterations say; 0: no limit
-    "learning-rate": 0.001,  # Adam's highest learning rate; it falls along a cosine
-    "preview-minutes": 1.0,  # minutes from one preview to the next, in output/NAME/previews; 0: none
+    "minutes": 0.0,  # time limit of the whole run in minutes; epochs and iterations are ignored; 0: no limit
+    "learning-rate": 0.001,  # Adam's peak learning rate; it decays along a cosine
+    "preview-minutes": 1.0,  # minutes between previews, in output/NAME/previews; 0: none
     # training the autoencoders
     "ae-epoch": 200,  # epochs per iteration of the autoencoders
     "ae-iteration": 40,  # iterations of the autoencoders; weights are saved after each
@@ -37,33 +37,33 @@ settings = {
     # training the LSTM layers
     "lstm-epoch": 200,  # epochs per iteration of the LSTM trainings
     "lstm-iteration": 30,  # iterations of the LSTM trainings; weights are saved after each
-    "generator-rate": 0.003,  # the generator's highest learning rate
+    "generator-rate": 0.003,  # peak learning rate of the generator
     "window-length": 24,  # frames per training window of the LSTM layers
     "window-batch": 32,  # windows per training step of the LSTM layers
-    "own-share": 0.5,  # share of the generator's training windows that it has predicted itself, 0 to 1
+    "own-share": 0.5,  # fraction of the generator's training windows taken from its own predictions, 0 to 1
     # generation
     "method": "both",  # part (a new frame joins the input), whole (the output is the next input) or both
     "sequence-lengths": [24, 48],  # frames the generator looks at; one wav per length and method
     "generate-seconds": 20.0,  # seconds each wav lasts
-    "seed-section": 0,  # section whose first frames start the generation; the first is 0
+    "seed-section": 0,  # section whose first frames start the generation, counted from 0
     "seed-source": "",  # a recording to start from instead; empty: the section
-    "variation": 0.1,  # share of its frames at which a clip leaves the song's course, 0 to 1
-    "takes": 1,  # clips per method and length; the best by their scores comes first
+    "variation": 0.1,  # fraction of frames that jump elsewhere in the song, 0 to 1
+    "takes": 1,  # clips per method and length, ranked by their scores
     "phase-method": "follow",  # follow, network, griffin-lim (with overlap 4), or all to compare
-    "match-statistics": True,  # bring generated bins back to the source's mean and deviation
+    "match-statistics": True,  # restore the source's mean and deviation in each generated bin
     # file names of the autoencoders, without endings
     "coded-file": "coded-file",  # encoded output of the autoencoders, in output/NAME
     "phase-encoder": "phase-encoder",  # phase autoencoder weights, in weights/NAME
     "magnitude-encoder": "magnitude-encoder",  # magnitude autoencoder weights, in weights/NAME
     # file names of the LSTM layers, without endings
-    "lstm-file": "lstm-file",  # LSTM model weights, in weights/NAME, a file per component
+    "lstm-file": "lstm-file",  # LSTM model weights, in weights/NAME, one file per component
     # file names of generation, without endings
     "phase-result": "phase-result",  # generated phase frames, in output/NAME
     "magnitude-result": "magnitude-result",  # generated magnitude frames, in output/NAME
 }
 
 presets = {
-    # the full schedule, which runs without a preset, too: 17 hours on two cores, meant for a GPU
+    # the full schedule, also the default: 17 hours on two cores, meant for a GPU
     "seed": {
         "source": "./sources/harp.wav",
         "overlap": 2,

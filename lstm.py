@@ -1,175 +1,210 @@
-"""Stage 3: splice two LSTM layers into each autoencoder, then train the generator's new ones.
+"""Stage 3: splice two LSTM layers into each autoencoder, then train the generator's LSTM layers.
 
 Reads output/NAME/{frames,coded-file}.h5 and the autoencoders' weights; writes
-weights/NAME/{phase,magnitude}-lstm-file.weights.h5. While it trains, output/NAME/previews/ and
-report.html show how far it is.
+weights/NAME/{phase,magnitude}-lstm-file.weights.h5. During training, output/NAME/previews/ and
+report.html show the progress.
 
     python lstm.py demo                   # after autoencoder.py demo
-    python lstm.py demo lstm-iteration=4  # goes on from the two that are done
+    python lstm.py demo lstm-iteration=4  # two iterations more than the preset
     python lstm.py evening                # its share of the preset's minutes
 """
 
-import math
+if __name__ == "__main__":
+    from joanna import startup
 
-import joanna  # noqa: F401 # isort: skip - it says which packages are missing
+    startup.prepare()
 
 import numpy as np
 
-from joanna import budget, dataset, memory, store
-from joanna import settings as settings_module
+from joanna import cli, files
+from joanna.artifacts import Frames, Latents, check_lengths
 from joanna.checkpoint import Checkpoint, load_weights
 from joanna.errors import UserError
+from joanna.resources import TimeBudget, check_memory
+from joanna.run import Run, Training
 
-_OWN_EPOCHS = 8  # epochs for which the generator's own predictions are kept
+RESAMPLE_EVERY = 8  # epochs between two computations of the generator's own predictions
 
 
-def main(settings: dict) -> None:
-    """Run the stage with a checked settings dict."""
-    output, weights = settings_module.output_folder(settings), settings_module.weights_folder(settings)
-    songs, frames = dataset.load_frames(output / "frames.h5", settings)
-    latents, attributes = dataset.load_latents(output / (settings["coded-file"] + ".h5"), settings)
-    dataset.check_lengths(settings, len(latents["phase"]), int(frames["blocks"]))
-    epochs = settings["lstm-epoch"] * settings["lstm-iteration"]
+def main(run: Run) -> None:
+    """Run the stage."""
+    budget, frames, latents = TimeBudget(run.settings), Frames.load(run), Latents.load(run)
+    check_lengths(run, len(frames), frames.blocks)
     checkpoints = {
-        component: Checkpoint(
-            weights / f"{component}-{settings['lstm-file']}.weights.h5",
-            settings,
-            "lstm",
-            attributes["identity"],
-        )
-        for component in dataset.COMPONENTS
+        component: Checkpoint(run.weights_file(component, "lstm"), run, "lstm", latents.digest)
+        for component in frames.components
     }
-    if settings["load-weights"] and all(
-        checkpoint.finished({"spliced": epochs, "new": epochs}) for checkpoint in checkpoints.values()
+    if run.settings["load-weights"] and all(
+        checkpoint.finished(
+            {
+                training.key: training.epochs(run.settings)
+                for training in (Training(component, "spliced"), Training(component, "generator"))
+            }
+        )
+        for component, checkpoint in checkpoints.items()
     ):
-        print(f"nothing has changed: {weights}/*-{settings['lstm-file']} are as the settings say")
+        print(f"up to date, skipped: {run.weights}/*-{run.settings['lstm-file']}")
         return
-    memory.check(settings, "training", len(latents["phase"]))
-    from joanna import fast  # TensorFlow takes seconds to import
-    from joanna.watch import Watch
+    check_memory(run.settings, "training", len(frames))
+    from joanna.fast import released_custom_gradients  # TensorFlow takes seconds to import
+    from joanna.previews import Previews
 
-    watch = Watch(settings, songs)
-    encoders = dict(zip(dataset.COMPONENTS, attributes["weights"], strict=True))
+    previews = Previews(run, frames)
     for component, checkpoint in checkpoints.items():
-        song, code = songs[component]["frames"], latents[component]
-        with fast.forgetting():
-            _train(settings, component, checkpoint, encoders[component], song, code, watch)
-            watch.end()
-    settings_module.save(settings)
-    print(f"next: {settings_module.command('generate')}")
+        with released_custom_gradients():
+            ComponentTrainer(component, checkpoint, frames, latents).train(budget, previews)
+    run.save_settings()
 
 
-def _train(settings, component, checkpoint, encoder, song, code, watch):
-    """Both trainings of a component, from its frames ``(M, F)`` and their latents ``(M, Z)``.
+class ComponentTrainer:
+    """The two trainings of a component: spliced autoencoder and generator.
 
-    `encoder` is the checksum of the weights that the latents were made with.
+    The encoder keeps its weights, because the coded file is its output; the decoder is trained further.
+
+    Args:
+        component: phase or magnitude.
+        checkpoint: of the component's weights.
+        frames: the song.
+        latents: the coded file.
     """
-    from joanna import fast, model, training
 
-    length = settings["window-length"]
-    iterations = settings["lstm-epoch"], settings["lstm-iteration"]
-    with fast.strategy().scope():
-        networks = model.build(settings)
-    if not checkpoint.resume(networks["network"]):
-        path = settings_module.weights_folder(settings) / (
-            settings[f"{component}-encoder"] + ".weights.h5"
+    def __init__(self, component: str, checkpoint: Checkpoint, frames: Frames, latents: Latents):
+        from joanna import fast, model
+
+        self.component, self.checkpoint, self.run = component, checkpoint, checkpoint.run
+        self.song, self.latents = frames.components[component].frames, latents.components[component]
+        with fast.strategy().scope():
+            self.networks = model.build(self.run.settings)
+        if not checkpoint.resume(self.networks.predictor):
+            path = self.run.weights_file(component, "autoencoder")
+            load_weights(self.networks.autoencoder, path, self.run, "autoencoder")
+            if files.digest(path) != latents.weights[component]:
+                raise UserError(f"{path} did not encode the coded file", rerun="autoencoder")
+            model.initialize_near_identity(self.networks, self.latents)
+
+    def train(self, budget: TimeBudget, previews) -> None:
+        """Run both trainings from the checkpoint on."""
+        self._train_spliced(budget, previews)
+        self._train_generator(budget, previews)
+        self.checkpoint.finalize()
+        print(f"wrote {self.checkpoint.path}")
+
+    def _train_spliced(self, budget, previews):
+        from joanna.training import Task, fit, normalized_error
+
+        training, state = Training(self.component, "spliced"), self.checkpoint.state
+        progress, minutes = state.of(training.key), self.run.settings["minutes"]
+        goal = max(1, progress.goal) if minutes else training.epochs(self.run.settings)
+        if progress.epochs < goal:  # the target of the generator is about to change
+            state.forget(Training(self.component, "generator").key)
+        windows = Windows(self, training, self.latents, self.song)
+        rate = self.run.settings["learning-rate"]
+        task = Task(training, self.networks.latent_decoder, windows.batches, rate)
+        fit(
+            task,
+            self.checkpoint,
+            budget,
+            previews.callbacks(training, self.checkpoint, self.networks.spliced),
         )
-        load_weights(networks["autoencoder"], path, settings, "autoencoder")
-        if store.seal(path) != encoder:
-            raise UserError(
-                f"{path} is not what the coded file was made with; "
-                f"run: {settings_module.command('autoencoder')}"
-            )
-        model.let_through(networks, code)
-    spliced = checkpoint.of("spliced")
-    if spliced["epochs"] < (max(1, spliced["goal"]) if settings["minutes"] else math.prod(iterations)):
-        # the generator's target is about to change
-        checkpoint.progress.pop("new", None)
-        checkpoint.history.pop("new", None)
-        checkpoint.moments.pop("new", None)
-        checkpoint.held.clear()
+        error = normalized_error(self.song, self.predict(self.networks.latent_decoder, self.latents))
+        print(f"{self.component} spliced autoencoder: error {error:.3f}")
 
-    def fit(trained, name, rate, heard, *data):
-        training.train(
-            networks[trained],
-            _windows(settings, f"{component} {name}", checkpoint.of(name), checkpoint.held, *data),
-            checkpoint,
-            name,
-            f"{component} {name} LSTM layers",
-            *iterations,
-            settings[rate],
-            budget.limit(settings, component, name),
-            watch.begin(checkpoint, component, name, networks[heard]),
-        )
+    def _train_generator(self, budget, previews):
+        from joanna.training import Task, fit, normalized_error
 
-    # The encoder stays as it is: its latents are the coded file. The decoder goes on learning.
-    fit("spliced-tail", "spliced", "learning-rate", "spliced", code, song)
-    error = training.normalised_error(song, _overlapping(networks["spliced-tail"], code, length))
-    print(f"{component} spliced autoencoder: error {error:.3f}")
-    for layer in networks["spliced-lstm"].layers:
-        layer.trainable = False
-    target = _overlapping(networks["spliced-lstm"], code, length)
+        training = Training(self.component, "generator")
+        for layer in self.networks.spliced_lstm.layers:
+            layer.trainable = False
+        targets = self.predict(self.networks.spliced_lstm, self.latents)[1:]
+        inputs = self.latents[:-1]
+        windows = Windows(self, training, inputs, targets, self.model_inputs)
+        rate = self.run.settings["generator-rate"]
+        task = Task(training, self.networks.generator, windows.batches, rate)
+        callbacks = previews.callbacks(training, self.checkpoint, self.networks.predictor)
+        fit(task, self.checkpoint, budget, callbacks)
+        error = normalized_error(targets, self.predict(self.networks.generator, inputs))
+        print(f"{training.label}: error {error:.3f}")
 
-    def own():
-        """Latents of the frames it predicts, each from the song's before it: what it will hear."""
-        put_out = _overlapping(networks["generator"], code[:-1], length)
-        frames = networks["decoder"].predict(put_out, batch_size=256, verbose=0)
-        heard = networks["encoder"].predict(frames, batch_size=256, verbose=0)
-        return np.concatenate([code[:1], heard[:-1]])
+    def model_inputs(self) -> np.ndarray:
+        """Latents ``(M - 1, Z)`` of predicted frames: each from the song's frames before it.
 
-    fit("generator", "new", "generator-rate", "network", code[:-1], target[1:], own)
-    checkpoint.done()
-    error = training.normalised_error(target[1:], _overlapping(networks["generator"], code[:-1], length))
-    print(f"{component} generator: error {error:.3f}")
-    print(f"wrote {checkpoint.path}")
+        These are the generator's inputs when it generates.
+        """
+        output = self.predict(self.networks.generator, self.latents[:-1])
+        frames = self.networks.decoder.predict(output, batch_size=256, verbose=0)
+        predicted = self.networks.encoder.predict(frames, batch_size=256, verbose=0)
+        return np.concatenate([self.latents[:1], predicted[:-1]])
+
+    def predict(self, network, inputs: np.ndarray) -> np.ndarray:
+        """Output ``(M, .)`` of a network for a song ``(M, Z)``, window by window.
+
+        Windows overlap by half and their second half is kept, so that every output but those of the first
+        window depends on at least half a window of frames before it.
+        """
+        from joanna.training import windows_at
+
+        length = self.run.settings["window-length"]
+        step = max(1, length // 2)
+        last = len(inputs) - length
+        starts = np.append(np.arange(0, last, step), last)
+        outputs = network.predict(windows_at(inputs, starts, length), batch_size=16, verbose=0)
+        result = np.empty((len(inputs), outputs.shape[-1]), np.float32)
+        result[:length] = outputs[0]
+        for start, output in zip(starts[1:], outputs[1:], strict=True):
+            result[start + length - step : start + length] = output[length - step :]
+        return result
 
 
-def _windows(settings, place, progress, held, inputs, targets, own=None):
-    """Epoch -> batches of windows that start anywhere; each frame is seen once on average.
+class Windows:
+    """Training windows of a song that start anywhere; an epoch has each frame once on average.
 
-    With `own`, which gives inputs of the network's own making, a share of the windows that rises to
-    own-share is taken from them (scheduled sampling: Bengio et al. 2015, arXiv:1506.03099). They are
-    kept in `held` for some epochs.
+    With `model_inputs`, a share of the windows that rises to own-share is cut from them (scheduled
+    sampling: Bengio et al. 2015, arXiv:1506.03099). They are cached in the checkpoint for some epochs.
+
+    Args:
+        trainer: of the component.
+        training: the training.
+        inputs: ``(M, Z)``.
+        targets: ``(M, .)``.
+        model_inputs: returns inputs ``(M, Z)`` predicted by the network.
     """
-    from joanna import training
 
-    length, size = settings["window-length"], settings["window-batch"]
-    total = -(-len(inputs) // length)
+    def __init__(
+        self, trainer: ComponentTrainer, training: Training, inputs, targets, model_inputs=None
+    ):
+        self._run, self._checkpoint, self._training = trainer.run, trainer.checkpoint, training
+        self._inputs, self._targets, self._model_inputs = inputs, targets, model_inputs
 
-    def batches(epoch):
-        rng = training.epoch_rng(settings["random-seed"], place, epoch)
-        starts = dataset.random_windows(total, len(inputs), length, rng)
-        windows = dataset.cut(inputs, starts, length)
-        share = settings["own-share"] * min(1, 2 * (epoch + 1) / max(1, progress["goal"])) if own else 0
+    def batches(self, epoch: int) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Batches of ``(N, T, Z)`` inputs and ``(N, T, .)`` targets."""
+        from joanna.training import even_batches, random_windows, windows_at
+
+        settings, inputs, training = self._run.settings, self._inputs, self._training
+        length = settings["window-length"]
+        total = -(-len(inputs) // length)
+        rng = self._run.rng(f"{training.component} {training.key}", epoch)
+        starts = random_windows(total, len(inputs), length, rng)
+        windows = windows_at(inputs, starts, length)
+        share = 0.0
+        if self._model_inputs:
+            goal = self._checkpoint.state.of(training.key).goal
+            share = settings["own-share"] * min(1, 2 * (epoch + 1) / max(1, goal))
         if share:
-            if held.get("since") != epoch // _OWN_EPOCHS:
-                held.update(since=np.array(epoch // _OWN_EPOCHS), own=own())
             chosen = rng.random(total) < share
-            windows[chosen] = dataset.cut(held["own"], starts[chosen], length)
-        wanted = dataset.cut(targets, starts, length)
-        return [(windows[part], wanted[part]) for part in dataset.even_parts(np.arange(total), size)]
+            windows[chosen] = windows_at(self._cached_inputs(epoch), starts[chosen], length)
+        targets = windows_at(self._targets, starts, length)
+        parts = even_batches(np.arange(total), settings["window-batch"])
+        return [(windows[part], targets[part]) for part in parts]
 
-    return batches
-
-
-def _overlapping(network, inputs, length):
-    """`network` over a song ``(M, Z)``, window by window -> ``(M, .)``.
-
-    Windows overlap by half and only their later half is kept, so that every output but the first
-    window's has at least half a window of past behind it.
-    """
-    step = max(1, length // 2)
-    last = len(inputs) - length
-    starts = np.append(np.arange(0, last, step), last)
-    outputs = network.predict(dataset.cut(inputs, starts, length), batch_size=16, verbose=0)
-    result = np.empty((len(inputs), outputs.shape[-1]), np.float32)
-    result[:length] = outputs[0]
-    for start, output in zip(starts[1:], outputs[1:], strict=True):
-        result[start + length - step : start + length] = output[length - step :]
-    return result
+    def _cached_inputs(self, epoch):
+        """The network's predictions, computed again every RESAMPLE_EVERY epochs."""
+        cached, since = self._checkpoint.state.cached, epoch // RESAMPLE_EVERY
+        if cached.get("since") != since:
+            cached.update(since=np.array(since), own=self._model_inputs())
+        return cached["own"]
 
 
 if __name__ == "__main__":
-    sections = ("every stage", "the networks", "training", "training the LSTM layers")
-    files = "file names of the autoencoders", "file names of the LSTM layers"
-    settings_module.run_stage(main, __doc__, (*sections, *files))
+    groups = ("every stage", "the networks", "training", "training the LSTM layers")
+    names = ("file names of the autoencoders", "file names of the LSTM layers")
+    cli.run_stage(main, __doc__, (*groups, *names))

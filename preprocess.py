@@ -1,4 +1,4 @@
-"""Stage 1: slice the source into overlapping frames and keep their phase and magnitude.
+"""Stage 1: cut the source into overlapping frames and store their phase and magnitude.
 
 Reads the source; writes output/NAME/frames.h5.
 
@@ -6,80 +6,60 @@ Reads the source; writes output/NAME/frames.h5.
     python preprocess.py start=30 seconds=20 section-count=auto
 """
 
+if __name__ == "__main__":
+    from joanna import startup
+
+    startup.prepare()
+
 import contextlib
-import math
 
-import joanna  # noqa: F401 # isort: skip - it says which packages are missing
-
-import numpy as np
-
-from joanna import dataset
-from joanna import settings as settings_module
+from joanna import cli
+from joanna.artifacts import ComponentFrames, Frames, check_lengths
 from joanna.errors import UserError
+from joanna.run import Run
+from joanna.settings import hop
+from joanna.source import cut_sections, load_source
+from joanna.spectra import normalize, split, stft
 
 
-def main(settings: dict) -> None:
-    """Run the stage with a checked settings dict."""
-    path = settings_module.output_folder(settings) / "frames.h5"
-    there, after = None, settings_module.command("autoencoder")
+def main(run: Run) -> None:
+    """Run the stage."""
+    frames = None
     with contextlib.suppress(UserError):
-        there, attributes = dataset.load_frames(path, settings)
-    if there:
-        dataset.check_lengths(settings, len(there["phase"]["frames"]), int(attributes["blocks"]))
-        print(f"nothing has changed: {path} is as the settings say; next: {after}")
+        frames = Frames.load(run)
+    if frames:
+        check_lengths(run, len(frames), frames.blocks)
+        print(f"up to date, skipped: {run.frames_file}")
         return
-    from joanna import audio  # scipy.signal takes a second to import
+    settings = run.settings
+    samples, notes = load_source(run.root, settings)
+    print(*notes, sep="\n", end="\n" * bool(notes))
+    sections = cut_sections(samples, settings)
+    print(*sections.notes, sep="\n", end="\n" * bool(sections.notes))
+    spectra = stft(sections.audio, settings["frame-length"], settings["overlap"])
+    check_lengths(run, len(spectra), sections.blocks)
+    components = {
+        name: ComponentFrames(*normalize(values))
+        for name, values in split(spectra, settings["magnitude-power"]).items()
+    }
+    Frames(components, sections.audio, sections.blocks).save(run)
+    run.save_settings()
+    _print_summary(run, samples, sections, len(spectra))
 
-    length, overlap = settings["frame-length"], settings["overlap"]
-    rate, hop = settings["sample-rate"], settings_module.hop(settings)
-    samples, notes = dataset.load_source(settings)
-    for note in notes:
-        print(note)
-    sections, blocks, found = settings["section-count"], settings["block-count"], len(samples) // hop
-    what = f"source {settings['source']}"
-    bounds = " and ".join(f"{key} {settings[key]:g}" for key in ("start", "seconds") if settings[key])
-    what += f", cut by {bounds}," if bounds else ""
-    if sections == "auto":
-        counts = max(1, found // blocks), found // blocks + 1
-        cuts = [(count, min(blocks, found // count)) for count in counts]
-        sections, blocks = max(cuts, key=lambda cut: (cut[1] > overlap, math.prod(cut)))
-    elif found < sections * blocks:
-        blocks = found // sections
-        print(
-            f"{len(samples) / rate:.1f} s make {sections} sections of {blocks} blocks "
-            f"(block-count is {settings['block-count']})"
-        )
-    if blocks < settings["block-count"] and blocks - (overlap - 1) < 2:
-        need = sections * (overlap + 1) * hop / rate
-        helps = {"choose a longer one": True, "lower section-count": sections > 1}
-        helps |= {"lower start": settings["start"], "raise seconds": settings["seconds"]}
-        raise UserError(
-            f"{what} lasts {len(samples) / rate:.2f} s; two frames in each section need "
-            f"{need:.2f} s: {', or '.join(filter(helps.get, helps))}"
-        )
-    used = samples[: sections * blocks * hop]
-    if not np.abs(used).max() > 1e-4:
-        raise UserError(
-            f"{what}: the {len(used) / rate:.1f} s used are all silence; "
-            "choose another recording, raise section-count, or change start"
-        )
-    spectra = audio.stft(used, length, overlap)
-    dataset.check_lengths(settings, len(spectra), blocks)
-    arrays = {"audio": used.astype(np.float32)}
-    for component, values in dataset.split(spectra, settings).items():
-        for key, array in zip(("frames", "mean", "deviation"), dataset.scale(values), strict=True):
-            arrays[f"{component}/{key}"] = array
-    identity = dataset.identity(arrays["phase/frames"], arrays["magnitude/frames"])
-    dataset.save_h5(path, arrays, settings, "preprocess", identity=identity, blocks=blocks)
-    settings_module.save(settings)
-    print(f"used {len(used) / rate:.1f} s of {len(samples) / rate:.1f} s found")
-    if settings["section-count"] != "auto" and len(samples) - len(used) >= hop * sections:
-        print(f"  to use all of it, set section-count to auto, or block-count to {found // sections}")
-    print(f"{sections} section{'s' * (sections > 1)} of {blocks} blocks, {len(spectra)} frames in all")
+
+def _print_summary(run, samples, sections, frame_count):
+    settings, rate = run.settings, run.settings["sample-rate"]
+    length, step, count = settings["frame-length"], hop(settings), sections.section_count
+    unused = len(samples) - len(sections.audio)
+    print(f"used {len(sections.audio) / rate:.1f} s of {len(samples) / rate:.1f} s found")
+    if settings["section-count"] != "auto" and unused >= step * count:
+        blocks = len(samples) // step // count
+        print(f"  to use all of it, set section-count to auto, or block-count to {blocks}")
+    print(f"{count} section{'s' * (count > 1)} of {sections.blocks} blocks, {frame_count} frames in all")
     print(f"frame {length} samples ({1000 * length / rate:.0f} ms), ", end="")
-    print(f"hop {hop} samples ({1000 * hop / rate:.0f} ms)")
-    print(f"wrote {path}; next: {after}")
+    print(f"hop {step} samples ({1000 * step / rate:.0f} ms)")
+    print(f"wrote {run.frames_file}")
 
 
 if __name__ == "__main__":
-    settings_module.run_stage(main, __doc__, ("every stage", "the song"))
+    cli.run_stage(main, __doc__, ("every stage", "the song"))

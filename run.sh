@@ -31,7 +31,7 @@ install() {
 }
 
 show_help() {
-    if [ -e .venv/runtime ]; then exec .venv/bin/python -m joanna.cost --help; fi
+    if [ -e .venv/runtime ]; then exec .venv/bin/python -m joanna.estimate --help; fi
     echo "usage: ./run.sh [preset | settings.yaml | clip.wav] [key=value ...], or ./run.sh test"
     echo "config.py lists presets and settings; --help does, too, once ./run.sh has installed the packages"
     exit
@@ -90,7 +90,7 @@ run() {
 JOANNA_COMMAND="./run.sh$([ $# = 0 ] || printf ' %q' "$@")" # what a stopped stage says goes on
 JOANNA_BEGAN="$(date +%s)" # the clock of minutes=...
 export JOANNA_COMMAND JOANNA_BEGAN
-run .venv/bin/python -m joanna.cost "$@" || exit $?
+run .venv/bin/python -m joanna.estimate "$@" || exit $?
 times=""
 for stage in preprocess autoencoder lstm generate; do
     printf '\n== %s\n' "$stage"
@@ -99,4 +99,4 @@ for stage in preprocess autoencoder lstm generate; do
     times+=" $stage $((SECONDS - began)) s,"
 done
 printf '\n== done:%s in all %d s\n' "$times" $(($(date +%s) - JOANNA_BEGAN))
-.venv/bin/python -m joanna.cost --where "$@"
+.venv/bin/python -m joanna.estimate --outputs "$@"

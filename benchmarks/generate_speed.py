@@ -13,10 +13,10 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
 import common
 import numpy as np
+from joanna.dataset import COMPONENTS
 
 import generate
 from joanna import settings
-from joanna.dataset import COMPONENTS
 
 CLIPS, LOOP_BLOCKS = 2, 12
 

@@ -1,38 +1,40 @@
-"""Audio in and out, STFT and back. numpy and scipy only."""
+"""Audio files: load as mono, resample, match loudness, save; the metadata of clips."""
 
 import io
+import json
+import re
+import shlex
 import warnings
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from scipy.io import wavfile
-from scipy.signal import ShortTimeFFT, resample_poly
-from scipy.signal.windows import hann
 
 from joanna.errors import UserError
 
-_STREAMED = 2**32 - 1  # the size in the header of a wav that was written to a pipe
-_LOUDEST = 2.0**32  # times full scale; some programs write floats as large as integers
-_RATES = 1000, 768000  # Hz of a recording
-_QUIET = 0.01  # of full scale; what peaks below would lose much to the 16 bits of the clips
-_CANCELLED = 0.01  # share of the power of unlike channels' mix; one that keeps less has cancelled them
+SILENCE = 1e-4  # peak of silent audio, of full scale: -80 dB
+_STREAM_SIZE = 2**32 - 1  # size in the header of a wav that was written to a pipe
+_MAX_AMPLITUDE = 2.0**32  # of full scale; some programs write floats in the range of integers
+_RATES = 1000, 768000  # lowest and highest sample rate of a recording, Hz
+_MIN_PEAK = 0.01  # of full scale; quieter audio would lose much to the 16 bits of the clips
+_MIN_MIX_POWER = 0.01  # relative to uncorrelated channels; with less, the channels cancel each other
+_CLIP_NAME = r"\w[\w. -]{0,99}"  # cannot leave its folder
 
 
 def load_audio(path: Path, sample_rate: int, setting: str = "source") -> tuple[np.ndarray, list[str]]:
-    """Read a recording as mono at `sample_rate`.
+    """Load a recording as mono audio.
 
     Args:
-        path: PCM (8, 16, 24, 32 bit) or float wav, any rate, any number of channels; with the optional
-            package soundfile also flac, ogg, mp3 and whatever else libsndfile reads.
-        sample_rate: Hz wanted.
-        setting: the setting that names the path, for the messages.
+        path: PCM (8, 16, 24, 32 bit) or float wav with any rate and number of channels; with the
+            optional package soundfile also flac, ogg, mp3 and other formats of libsndfile.
+        sample_rate: sample rate of the result, Hz.
+        setting: setting that holds the path, for messages.
 
     Returns:
-        audio ``(S,)`` float32, full scale -1 to 1, and sentences on what was changed.
+        Audio ``(S,)`` float32 in -1 to 1, and sentences on the conversions made.
 
     Raises:
-        UserError: no file, not readable, truncated, no samples, NaN or Inf, silence.
+        UserError: the file is missing, unreadable, truncated, empty or silent, or contains NaN or Inf.
     """
     if not path.is_file():
         raise UserError(f"{setting} {path}: no such file; put a recording there or set '{setting}'")
@@ -41,59 +43,60 @@ def load_audio(path: Path, sample_rate: int, setting: str = "source") -> tuple[n
     if data[:4] in (b"RIFF", b"RIFX", b"RF64"):
         samples, rate = _read_wav(data, name)
     else:
-        samples, rate = _read_other(data, name)
-    del data  # of an hour it is half a gigabyte
+        samples, rate = _read_with_soundfile(data, name)
+    del data  # half a gigabyte per hour
     if samples.size == 0:
-        raise UserError(f"{name}: holds no samples; choose another recording")
+        raise UserError(f"{name}: contains no samples; choose another recording")
     if not _RATES[0] <= rate <= _RATES[1]:
         raise UserError(
-            f"{name}: its rate is {rate} Hz; expected {_RATES[0]} to {_RATES[1]}: export it again"
+            f"{name}: sample rate {rate} Hz; expected {_RATES[0]} to {_RATES[1]} Hz: export it again"
         )
-    audio, notes = _mixed_down(samples)
+    audio, notes = _mix_down(samples)
     del samples
-    if not (np.abs(audio) < _LOUDEST).all():
-        raise UserError(f"{name}: holds NaN, Inf or absurdly loud samples; export it again")
+    if not (np.abs(audio) < _MAX_AMPLITUDE).all():
+        raise UserError(f"{name}: contains NaN, Inf or values far beyond full scale; export it again")
     if rate != sample_rate:
         audio = resample(audio, rate, sample_rate)
         notes.append(f"resampled from {rate} Hz to {sample_rate} Hz")
     peak = np.abs(audio).max()
-    if peak < 1e-4:
-        raise UserError(f"{name}: all silence (below -80 dB); choose another recording")
-    if not _QUIET < peak <= 1:
+    if peak < SILENCE:
+        raise UserError(f"{name}: silent (peak below -80 dB); choose another recording")
+    if not _MIN_PEAK < peak <= 1:
         audio = audio * (0.99 / peak)
-        notes.append(f"peak brought from {peak:.3g} to 0.99 of full scale")
+        notes.append(f"peak scaled from {peak:.3g} to 0.99 of full scale")
     return audio.astype(np.float32), notes
 
 
-def _mixed_down(samples):
-    """Samples ``(S,)`` or ``(S, channels)`` of any type -> mono ``(S,)`` float64, full scale -1 to 1."""
-    full, middle = 1.0, 0.0
+def _mix_down(samples):
+    """Mono audio ``(S,)`` float64 in -1 to 1 from samples ``(S,)`` or ``(S, C)`` of any type; notes."""
+    scale, offset = 1.0, 0.0
     if samples.dtype == np.uint8:
-        full, middle = 128.0, 128.0
+        scale, offset = 128.0, 128.0
     elif np.issubdtype(samples.dtype, np.integer):
-        full = -float(np.iinfo(samples.dtype).min)
+        scale = -float(np.iinfo(samples.dtype).min)
     with np.errstate(invalid="ignore", over="ignore"):  # NaN and Inf are refused later
         if samples.ndim == 1 or samples.shape[1] == 1:
-            return (samples.reshape(-1).astype(np.float64) - middle) / full, []
-        audio = (samples.mean(axis=1, dtype=np.float64) - middle) / full
-        channels = range(samples.shape[1])
-        power = [np.mean(np.square((samples[:, at] - middle) / full)) for at in channels]
-        if np.mean(np.square(audio)) < _CANCELLED * sum(power) / len(power) ** 2:
-            first = int(np.argmax(power))
-            note = f"the channels cancel each other: took channel {first + 1} of {len(power)} alone"
-            return (samples[:, first] - middle) / full, [note]
-    return audio, [f"mixed {len(power)} channels down to one"]
+            return (samples.reshape(-1).astype(np.float64) - offset) / scale, []
+        audio = (samples.mean(axis=1, dtype=np.float64) - offset) / scale
+        count = samples.shape[1]
+        powers = [np.mean(np.square((samples[:, index] - offset) / scale)) for index in range(count)]
+        if np.mean(np.square(audio)) < _MIN_MIX_POWER * sum(powers) / count**2:
+            loudest = int(np.argmax(powers))
+            note = f"the channels cancel each other: used channel {loudest + 1} of {count} only"
+            return (samples[:, loudest] - offset) / scale, [note]
+    return audio, [f"mixed {count} channels down to mono"]
 
 
 def _read_wav(data, name):
-    """Samples ``(S,)`` or ``(S, channels)`` as they are stored and rate of a wav's bytes."""
+    """Samples ``(S,)`` or ``(S, C)`` in their stored type, and the sample rate, of a wav's bytes."""
+    from scipy.io import wavfile
+
     declared = int.from_bytes(data[4:8], "little")
-    if data[:4] == b"RIFF" and declared == _STREAMED:
+    if data[:4] == b"RIFF" and declared == _STREAM_SIZE:
         data = data[:4] + (len(data) - 8).to_bytes(4, "little") + data[8:]
     elif data[:4] == b"RIFF" and declared + 8 > len(data):
         raise UserError(
-            f"{name}: truncated wav, {len(data)} of {declared + 8} bytes are there; "
-            "copy or export it again"
+            f"{name}: truncated wav, {len(data)} of {declared + 8} bytes; copy or export it again"
         )
     try:
         with warnings.catch_warnings():
@@ -102,16 +105,16 @@ def _read_wav(data, name):
             rate, samples = wavfile.read(io.BytesIO(data))
     except MemoryError:
         raise
-    except Exception as error:  # scipy's reader raises many kinds on broken files
+    except Exception as error:  # scipy raises exceptions of many types on broken files
         reason = f" ({error})" if type(error) is ValueError else ""
         raise UserError(
-            f"{name}: not a readable wav file{reason}; expected a whole PCM or float wav"
+            f"{name}: not a readable wav file{reason}; expected a complete PCM or float wav"
         ) from None
     return samples, rate
 
 
-def _read_other(data, name):
-    """Samples ``(S, channels)`` float32 and rate of a file's bytes that are no wav's."""
+def _read_with_soundfile(data, name):
+    """Samples ``(S, C)`` float32 and the sample rate of a recording's bytes, in any format but wav."""
     try:
         import soundfile
     except (ImportError, OSError):  # OSError: its libsndfile is missing
@@ -128,10 +131,16 @@ def _read_other(data, name):
         ) from None
 
 
-def resample(audio: np.ndarray, rate: int, wanted: int) -> np.ndarray:
-    """Audio ``(S,)`` at `rate` Hz -> ``(ceil(S * wanted / rate),)`` at `wanted` Hz."""
-    divisor = np.gcd(rate, wanted)
-    return resample_poly(audio, wanted // divisor, rate // divisor)
+def resample(audio: np.ndarray, rate: int, target_rate: int) -> np.ndarray:
+    """Resample audio ``(S,)`` from `rate` to `target_rate`, both in Hz, with a polyphase filter.
+
+    Returns:
+        Audio ``(ceil(S * target_rate / rate),)``.
+    """
+    from scipy.signal import resample_poly  # takes half a second to import
+
+    divisor = np.gcd(rate, target_rate)
+    return resample_poly(audio, target_rate // divisor, rate // divisor)
 
 
 def rms(audio: np.ndarray) -> float:
@@ -139,80 +148,92 @@ def rms(audio: np.ndarray) -> float:
     return float(np.sqrt(np.mean(np.square(audio, dtype=np.float64))))
 
 
-def level(audio: np.ndarray, source: np.ndarray) -> np.ndarray:
-    """Audio ``(S,)`` as loud as the source, or as it can be without clipping; silence stays."""
+def match_loudness(audio: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """Scale audio ``(S,)`` to the RMS of the reference, or to a peak of 0.99 if it would clip.
+
+    Silence is returned unchanged.
+    """
     loudness = rms(audio)
     if not loudness:
         return audio
-    return audio * min(rms(source) / loudness, 0.99 / np.abs(audio).max())
+    return audio * min(rms(reference) / loudness, 0.99 / np.abs(audio).max())
 
 
-def save_audio(path: Path | BinaryIO, audio: np.ndarray, sample_rate: int, comment: str = "") -> None:
-    """Write audio ``(S,)`` in -1 to 1 as 16-bit PCM wav at `sample_rate` Hz, with a comment if any."""
-    samples = np.round(np.clip(audio, -1, 1) * 32767).astype(np.int16)
+def wav_bytes(audio: np.ndarray, sample_rate: int, comment: str = "") -> bytes:
+    """Encode audio as a 16-bit PCM wav.
+
+    Args:
+        audio: ``(S,)``, clipped to -1 to 1.
+        sample_rate: Hz.
+        comment: content of the wav's comment field (ICMT), which is left out if empty.
+    """
+    from scipy.io import wavfile
+
     file = io.BytesIO()
-    wavfile.write(file, sample_rate, samples)
+    wavfile.write(file, sample_rate, np.round(np.clip(audio, -1, 1) * 32767).astype(np.int16))
     if comment:
         text = comment.encode() + b"\0"
         text += b"\0" * (len(text) % 2)
-        file.seek(0, io.SEEK_END)
         info = b"INFOICMT" + len(text).to_bytes(4, "little") + text
+        file.seek(0, io.SEEK_END)
         file.write(b"LIST" + len(info).to_bytes(4, "little") + info)
         size = file.tell() - 8
         file.seek(4)
         file.write(size.to_bytes(4, "little"))
-    if hasattr(path, "write"):
-        path.write(file.getvalue())
+    return file.getvalue()
+
+
+def save_audio(
+    path_or_file: Path | BinaryIO, audio: np.ndarray, sample_rate: int, comment: str = ""
+) -> None:
+    """Write audio to a path or a binary file as a 16-bit PCM wav; arguments as in `wav_bytes`."""
+    content = wav_bytes(audio, sample_rate, comment)
+    if isinstance(path_or_file, Path):
+        path_or_file.write_bytes(content)
     else:
-        Path(path).write_bytes(file.getvalue())
+        path_or_file.write(content)
 
 
 def read_comment(path: Path) -> str:
-    """The comment of a wav that `save_audio` wrote; empty if there is none.
+    """Comment of a wav that `save_audio` wrote, or an empty string.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: the file cannot be read.
     """
-    data, place = path.read_bytes(), 12
-    while data[:4] == b"RIFF" and place + 8 <= len(data):
-        name, size = data[place : place + 4], int.from_bytes(data[place + 4 : place + 8], "little")
-        content = data[place + 8 : place + 8 + size]
-        if name == b"LIST" and content[:8] == b"INFOICMT":
+    data, position = path.read_bytes(), 12
+    while data[:4] == b"RIFF" and position + 8 <= len(data):
+        size = int.from_bytes(data[position + 4 : position + 8], "little")
+        content = data[position + 8 : position + 8 + size]
+        if data[position : position + 4] == b"LIST" and content[:8] == b"INFOICMT":
             return content[12:].rstrip(b"\0").decode(errors="replace")
-        place += 8 + size + size % 2
+        position += 8 + size + size % 2
     return ""
 
 
-def transform(frame_length: int, overlap: int) -> ShortTimeFFT:
-    """Two-sided STFT with a square-root Hann window.
+def read_clip_metadata(path: str) -> dict:
+    """Read the metadata that generate.py writes into its clips.
 
-    At overlap 2 the window is its own dual (Griffin and Lim 1984): unchanged frames come back
-    exactly, changed ones join without clicks. It can be inverted at any overlap of 2 or more.
+    Returns:
+        settings, with the random-seed of the training; random-seed of the generation; weights, their
+        digests; seed, the digest of the seed-source or None; name and take of the clip.
+
+    Raises:
+        UserError: the file is missing or is not such a clip.
     """
-    window = np.sqrt(hann(frame_length, sym=False))
-    return ShortTimeFFT(window, frame_length // overlap, fs=1, fft_mode="twosided")
-
-
-def stft(audio: np.ndarray, frame_length: int, overlap: int) -> np.ndarray:
-    """Spectra ``(M, F)`` complex128 of all frames wholly inside audio ``(S,)``; F = frame_length."""
-    hop = frame_length // overlap
-    if len(audio) < frame_length:
-        raise UserError(f"{len(audio)} samples given; a frame alone takes {frame_length}")
-    window = transform(frame_length, overlap).win
-    frames = np.lib.stride_tricks.sliding_window_view(audio, frame_length)[::hop]
-    return np.fft.fft(frames * window)
-
-
-def istft(spectra: np.ndarray, overlap: int) -> np.ndarray:
-    """Audio ``((M - 1) * hop + F,)`` float64 of spectra ``(M, F)``; inverse of `stft`.
-
-    The first and last F - hop samples have fewer frames than the rest and fade.
-    """
-    count, frame_length = spectra.shape
-    sft = transform(frame_length, overlap)
-    hop = sft.hop
-    frames = np.fft.ifft(spectra).real * sft.dual_win.real
-    audio = np.zeros((count - 1) * hop + frame_length)
-    for index, frame in enumerate(frames):
-        audio[index * hop : index * hop + frame_length] += frame
-    return audio
+    types = {"settings": dict, "random-seed": int, "weights": list, "name": str, "take": int}
+    try:
+        metadata = json.loads(read_comment(Path(path)))
+        if all(isinstance(metadata[key], kind) for key, kind in types.items()) and "seed" in metadata:
+            if re.fullmatch(_CLIP_NAME, metadata["name"]):
+                return metadata
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot be read ({error.strerror}); expected a clip that generate.py wrote. "
+            "To learn from a recording: source=PATH"
+        ) from None
+    except (ValueError, TypeError, KeyError, RecursionError):  # no JSON, or another structure
+        pass
+    raise UserError(
+        f"{path}: holds no metadata of a clip; expected a clip that generate.py wrote. "
+        f"To learn from it: source={shlex.quote(path)}"
+    )

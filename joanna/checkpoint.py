@@ -1,73 +1,138 @@
-"""A training's weights file: network, optimizer and progress in one, and the one before it."""
+"""Weights files of a training: weights, optimizer, progress and history in one; the previous one kept."""
 
 import contextlib
 import json
 import os
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import h5py
 import numpy as np
 
-from joanna import dataset, store
+from joanna import files
+from joanna.artifacts import mismatch_reason, provenance
 from joanna.errors import UserError
-from joanna.settings import command
+from joanna.run import WEIGHTS_ENDING, Run
 
-_ENDING = ".weights.h5"
-_PROGRESS = ("epochs", "steps", "halvings", "goal")
+if TYPE_CHECKING:
+    import keras
+
+
+@dataclass
+class Progress:
+    """How far a training is.
+
+    Attributes:
+        epochs: epochs completed.
+        steps: steps completed of the next epoch.
+        halvings: how often the learning rate was halved.
+        goal: epochs in all; 0 before the training has started.
+    """
+
+    epochs: int = 0
+    steps: int = 0
+    halvings: int = 0
+    goal: int = 0
+
+
+@dataclass
+class TrainingState:
+    """The part of a weights file that is not weights.
+
+    Attributes:
+        progress: training's key -> how far it is.
+        moments: training's key -> values of its optimizer's variables; of the current training only.
+        cached: arrays that a training keeps from one epoch to the next, by name.
+        history: training's key -> rows of seconds, epochs, loss.
+    """
+
+    progress: dict[str, Progress] = field(default_factory=dict)
+    moments: dict[str, list[np.ndarray]] = field(default_factory=dict)
+    cached: dict[str, np.ndarray] = field(default_factory=dict)
+    history: dict[str, list] = field(default_factory=dict)
+
+    def of(self, key: str) -> Progress:
+        """Progress of a training; new if it has none."""
+        return self.progress.setdefault(key, Progress())
+
+    def forget(self, key: str) -> None:
+        """Drop what is stored of a training."""
+        for part in (self.progress, self.moments, self.history):
+            part.pop(key, None)
+        self.cached.clear()
+
+
+@dataclass
+class LoadedWeights:
+    """What `load_weights` returns besides the weights.
+
+    Attributes:
+        state: progress and history; no moments, nothing cached.
+        trained_on: digest of the frames or latents they were trained on.
+        provenance: the settings they were trained with.
+    """
+
+    state: TrainingState
+    trained_on: str
+    provenance: dict
 
 
 class Checkpoint:
-    """What a stage has trained of one component.
+    """The weights file of a component in a stage, and the files it replaces.
 
     Attributes:
-        progress: training's name -> epochs done, steps done of the next one, times its rate was halved,
-            and the epochs it is to have.
-        moments: training's name -> its optimizer's variables; of the training under way alone.
-        held: arrays that a training keeps from one epoch to the next, by name.
-        history: training's name -> a row an epoch: seconds trained, epochs, loss.
-        afresh: whether nothing is saved yet of what is being trained.
+        state: what is trained so far.
+        is_new: whether nothing of the current training is saved yet.
     """
 
-    def __init__(self, path: Path, settings: dict, stage: str, made_from: str):
-        """The file at `path` of `stage`, trained on input whose identity is `made_from`."""
-        self.path, self.settings, self.stage, self.made_from = path, settings, stage, made_from
-        self._recipe = dataset.recipe(settings, stage, training=True)
-        self._old = self._named("old")
-        self._previous = self._named("previous")
-        self.afresh = True
-        self.progress, self.moments, self.held, self.history = {}, {}, {}, {}
-
-    def _named(self, word):
-        return self.path.with_name(f"{self.path.name.removesuffix(_ENDING)}.{word}{_ENDING}")
-
-    def of(self, name: str) -> dict:
-        """The progress of a training: its epochs, steps, halvings and goal."""
-        return self.progress.setdefault(name, dict.fromkeys(_PROGRESS, 0))
-
-    def finished(self, epochs: dict[str, int]) -> bool:
-        """Whether the file is whole, fits the settings and holds as many epochs of each training.
-
-        With minutes set it is as many as had fitted into them. No weights are read.
-        """
-        try:
-            with store.open_h5(self.path) as file:
-                _check(file.attrs, self.path, self.settings, self.stage, self.made_from)
-                progress = _progress(file.attrs)
-            if self.settings["minutes"]:
-                epochs = {name: max(1, progress[name]["goal"]) for name in epochs}
-            return all(progress[name]["epochs"] >= count for name, count in epochs.items())
-        except (UserError, *store.MALFORMED):
-            return False
-
-    def resume(self, network) -> bool:
-        """Load the newest file that is whole and fits, if load-weights is on; say which, or why none.
+    def __init__(self, path: Path, run: Run, stage: str, trained_on: str):
+        """The weights file at `path` that `stage` writes.
 
         Args:
-            network: the model whose weights the file holds, uncompiled, so that the file is as stock
-                Keras writes it; as it was if no file fits.
+            path: the file.
+            run: the run whose settings it must fit.
+            stage: autoencoder or lstm.
+            trained_on: digest of the input of the training.
+        """
+        self.path, self.run, self.stage, self.trained_on = path, run, stage, trained_on
+        self._provenance = provenance(run, stage, training=True)
+        self._old, self._previous, self._displaced = map(
+            self._sibling,
+            ("old", "previous", "beside"),  # names on disk
+        )
+        self.is_new = True
+        self.state = TrainingState()
+
+    def _sibling(self, word):
+        return self.path.with_name(
+            f"{self.path.name.removesuffix(WEIGHTS_ENDING)}.{word}{WEIGHTS_ENDING}"
+        )
+
+    def finished(self, epochs: dict[str, int]) -> bool:
+        """Whether the file is whole, fits the settings and holds that many epochs of each training.
+
+        With minutes set, the epochs that fitted into them count instead. No weights are read.
+        """
+        try:
+            with files.open_h5(self.path) as file:
+                _check(file.attrs, self.path, self.run, self.stage, self.trained_on)
+                progress = _read_progress(file.attrs)
+            if self.run.settings["minutes"]:
+                epochs = {key: max(1, progress[key].goal) for key in epochs}
+            return all(progress[key].epochs >= count for key, count in epochs.items())
+        except (UserError, *files.MALFORMED):
+            return False
+
+    def resume(self, network: "keras.Model") -> bool:
+        """Load the newest whole file that fits, if load-weights is on; print which, or why none.
+
+        Args:
+            network: model whose weights the file holds. It must not be compiled, so that the file
+                equals one of stock Keras. Unchanged if no file fits.
         """
         self.network = network
-        if not self.settings["load-weights"]:
+        if not self.run.settings["load-weights"]:
             return False
         for path in (self.path, self._previous, self._old):
             if not path.exists():
@@ -77,162 +142,161 @@ class Checkpoint:
             except UserError as error:
                 print(str(error).split("; ")[0], flush=True)
                 continue
-            print(f"going on from {path}")
-            self._put_back(path)
-            self.afresh = False
+            print(f"resuming from {path}")
+            self._promote(path)
+            self.is_new = False
             return True
         if self.path.exists():
             print(
-                "no weights fit: training afresh; the previous weights go when it is done. To keep "
-                "both, stop now and give another name=",
+                "no weights fit the settings: starting a new training; the previous weights are deleted "
+                "when it is finished. To keep both, stop now and give another name=",
                 flush=True,
             )
         return False
 
     def load(self, path: Path | None = None) -> None:
-        """Load weights and progress from `path` or the checkpoint's own, or none of them.
+        """Load weights and state from `path`, by default the checkpoint's own file.
 
         Raises:
-            UserError: missing, damaged, of other settings, or of another network.
+            UserError: missing, damaged, made with other settings, or of another network.
         """
-        read = _read(self.network, path or self.path, self.settings, self.stage, self.made_from)
-        for key in ("progress", "moments", "held", "history"):
-            kept = getattr(self, key)
-            kept.clear()
-            kept.update(read[key])
+        path = path or self.path
+        self.state = _read(self.network, path, self.run, self.stage, self.trained_on).state
 
-    def save(self, name: str, moments: list[np.ndarray]) -> None:
-        """Write all of it, whole or not at all; the file before it is kept.
+    def save(self, key: str, moments: list[np.ndarray]) -> None:
+        """Write weights and state; the file before is kept as the previous one.
 
         Args:
-            name: the training under way.
+            key: the current training's.
             moments: values of its optimizer's variables.
 
         Raises:
-            FloatingPointError: a number is not finite; nothing is written.
+            FloatingPointError: a value is not finite; nothing is written.
             UserError: the file cannot be written.
         """
-        arrays = [*self.network.get_weights(), *moments, *self.held.values()]
+        state = self.state
+        arrays = [*self.network.get_weights(), *moments, *state.cached.values()]
         if not all(np.isfinite(array).all() for array in arrays):
             raise FloatingPointError
 
         def fill(path):
             self.network.save_weights(path, overwrite=True)
             with h5py.File(path, "a") as file:
-                file.attrs["recipe"] = json.dumps(self._recipe)
-                file.attrs["made_from"] = self.made_from
-                file.attrs["progress"] = json.dumps(self.progress)
-                kept = file.create_group(f"training/moments/{name}")
+                file.attrs["recipe"] = json.dumps(self._provenance)
+                file.attrs["made_from"] = self.trained_on
+                progress = {name: vars(training) for name, training in state.progress.items()}
+                file.attrs["progress"] = json.dumps(progress)
+                group = file.create_group(f"training/moments/{key}")
                 for index, array in enumerate(moments):
-                    kept[str(index)] = array
-                for key, array in self.held.items():
-                    file[f"training/held/{key}"] = array
+                    group[str(index)] = array
+                for name, array in state.cached.items():
+                    file[f"training/held/{name}"] = array
                 file.require_group("training/held")
-                for key, rows in self.history.items():
-                    file[f"training/history/{key}"] = np.array(rows, float).reshape(-1, 3)
+                for name, rows in state.history.items():
+                    file[f"training/history/{name}"] = np.array(rows, float).reshape(-1, 3)
 
-        size = sum(array.nbytes for array in arrays) + store.HDF5_OVERHEAD
-        size += 24 * sum(len(rows) for rows in self.history.values())
-        store.write(self.path, fill, size, self._keep)
-        self.afresh = False
+        size = sum(array.nbytes for array in arrays) + files.HDF5_OVERHEAD
+        size += 24 * sum(len(rows) for rows in state.history.values())
+        files.write(self.path, fill, size, self._keep)
+        self.is_new = False
 
     def _keep(self):
+        """Move the current file to previous, or to old if a new training replaces it."""
         if not self.path.exists():
             return
-        # a training begun afresh must not push out the one it is to replace
-        if self.afresh and not self._old.exists():
-            self._previous.unlink(missing_ok=True)  # of that one, too
+        if self.is_new and not self._old.exists():
+            self._previous.unlink(missing_ok=True)  # belongs to the replaced training, too
             os.replace(self.path, self._old)
         else:
             os.replace(self.path, self._previous)
 
-    def _put_back(self, path):
-        """Make those gone on from the ones that are read; others in their place become the old."""
+    def _promote(self, path):
+        """Make `path` the current file; whole weights in its place become the old ones."""
         if path == self.path:
             return
-        beside = self._named("beside")
-        with contextlib.suppress(store.DamagedError):
-            store.seal(self.path)
-            os.replace(self.path, beside)
+        with contextlib.suppress(files.DamagedError):
+            files.digest(self.path)
+            os.replace(self.path, self._displaced)
         os.replace(path, self.path)
-        if beside.exists():
-            os.replace(beside, self._old)
-            self._previous.unlink(missing_ok=True)  # of those that are the old now
-        store.sync_folder(self.path.parent)
+        if self._displaced.exists():
+            os.replace(self._displaced, self._old)
+            self._previous.unlink(missing_ok=True)  # belongs to the old weights now
+        files.sync_folder(self.path.parent)
 
-    def seal(self) -> str:
-        """The file's checksum, which says which weights these are."""
-        return store.seal(self.path)
-
-    def done(self) -> None:
-        """The training is whole and saved: what it replaces may go, and what it holds in memory."""
-        for path in (self._old, self._named("beside")):
+    def finalize(self) -> None:
+        """Delete the weights that a finished training replaces, and free its memory."""
+        for path in (self._old, self._displaced):
             path.unlink(missing_ok=True)
         self.network = None
-        self.moments.clear()
-        self.held.clear()
+        self.state.moments.clear()
+        self.state.cached.clear()
 
 
-def load_weights(network, path: Path, settings: dict, stage: str) -> dict:
-    """Load weights that `stage` wrote into `network`, for use; all of them or none.
-
-    Returns:
-        progress and history: as in `Checkpoint`; made_from: identity of what they were trained on;
-        recipe: the settings they were trained with.
+def load_weights(network: "keras.Model", path: Path, run: Run, stage: str) -> LoadedWeights:
+    """Load weights that `stage` wrote into `network`, to predict with: all of them or none.
 
     Raises:
         UserError: missing, damaged, or made with settings that give another network.
     """
-    return _read(network, path, settings, stage)
+    return _read(network, path, run, stage)
 
 
-def _read(network, path, settings, stage, made_from=None):
-    """The file's weights into `network`, the rest as a dict; for training if `made_from` is given."""
-    before, again = network.get_weights(), f"run: {command(stage)}"
+def _read(network, path, run, stage, trained_on=None):
+    """Load the weights; with moments and cached arrays if `trained_on` is given, to train on."""
+    before = network.get_weights()
     try:
-        with store.open_h5(path) as file:
-            _check(file.attrs, path, settings, stage, made_from)
-            found = {"progress": _progress(file.attrs), "made_from": str(file.attrs["made_from"])}
-            found["recipe"] = json.loads(file.attrs["recipe"])
-            found["history"] = _history(file)
-            if made_from is not None:
-                found["moments"] = {
-                    name: [kept[str(index)][()] for index in range(len(kept))]
-                    for name, kept in file["training/moments"].items()
+        with files.open_h5(path) as file:
+            _check(file.attrs, path, run, stage, trained_on)
+            state = TrainingState(_read_progress(file.attrs), history=_read_history(file))
+            loaded = LoadedWeights(state, str(file.attrs["made_from"]), json.loads(file.attrs["recipe"]))
+            if trained_on is not None:
+                state.moments = {
+                    key: [group[str(index)][()] for index in range(len(group))]
+                    for key, group in file["training/moments"].items()
                 }
-                found["held"] = {name: array[()] for name, array in file["training/held"].items()}
+                state.cached = {name: array[()] for name, array in file["training/held"].items()}
         network.load_weights(path)
-    except store.DamagedError as error:
-        raise UserError(f"{error}; {again}") from None
-    except store.MALFORMED as error:
+    except files.DamagedError as error:
+        raise UserError(str(error), rerun=stage) from None
+    except files.MALFORMED as error:
         network.set_weights(before)
         reason = str(error).splitlines()[0]
-        raise UserError(f"{path} does not fit the network ({reason}); {again}") from None
-    return found
+        raise UserError(f"{path} does not fit the network ({reason})", rerun=stage) from None
+    return loaded
 
 
-def _check(attributes, path, settings, stage, made_from):
-    reason = dataset.misfit(attributes, settings, stage, training=made_from is not None)
-    if not reason and made_from is not None and attributes.get("made_from") != made_from:
-        reason = f"was trained on other input; run: {command(stage)}"
+def _check(attributes, path, run, stage, trained_on):
+    training = trained_on is not None
+    reason = mismatch_reason(attributes, run, stage, training)
+    if not reason and training and attributes.get("made_from") != trained_on:
+        reason = "was trained on other input"
     if reason:
-        raise UserError(f"{path} {reason}")
+        raise UserError(f"{path} {reason}", rerun=stage)
 
 
-def read_history(path: Path, seal: str = "") -> dict[str, list]:
-    """The history in a weights file, as in `Checkpoint`; empty if there is none, or not of that seal."""
+def read_history(path: Path, digest: str = "") -> dict[str, list]:
+    """Rows of seconds, epochs, loss of each training in a weights file.
+
+    Args:
+        path: the file.
+        digest: the checksum it must have; empty: any.
+
+    Returns:
+        training's key -> rows; empty if the file is missing, damaged or has another checksum.
+    """
     try:
-        with store.open_h5(path, seal) as file:
-            return _history(file)
-    except (store.DamagedError, *store.MALFORMED):
+        with files.open_h5(path, digest) as file:
+            return _read_history(file)
+    except (files.DamagedError, *files.MALFORMED):
         return {}
 
 
-def _history(file):
-    kept = file.get("training/history", {})
-    return {name: np.reshape(rows[()], (-1, 3)).tolist() for name, rows in kept.items()}
+def _read_history(file):
+    stored = file.get("training/history", {})
+    return {key: np.reshape(rows[()], (-1, 3)).tolist() for key, rows in stored.items()}
 
 
-def _progress(attributes):
+def _read_progress(attributes):
+    names = vars(Progress())
     stored = json.loads(attributes["progress"])
-    return {name: {key: int(state[key]) for key in _PROGRESS} for name, state in stored.items()}
+    return {key: Progress(**{n: int(state[n]) for n in names}) for key, state in stored.items()}

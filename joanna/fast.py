@@ -1,7 +1,7 @@
-"""What Keras's own layers, optimizer and predict compute, faster.
+"""Keras's LSTM layer, Adam and generation loop, faster on a CPU.
 
-The LSTM layer and Adam hold the same variables under the same names, so weights move freely to the stock
-ones and back. On a GPU they hand over to the stock ones: there the LSTM takes the fused cuDNN path.
+The LSTM layer and Adam hold the same variables under the same names as the stock ones, so weights move
+freely between them. On a GPU the stock code runs: its LSTM uses the fused cuDNN kernels.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ def on_gpu() -> bool:
 
 
 def strategy() -> tf.distribute.Strategy:
-    """How training is spread: mirrored over the devices if there are two or more GPUs."""
+    """Distribution of the training: mirrored if there are two or more GPUs."""
     devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
     if len(devices) > 1:
         return tf.distribute.MirroredStrategy([device.name for device in devices])
@@ -28,11 +28,11 @@ def strategy() -> tf.distribute.Strategy:
 
 
 @contextlib.contextmanager
-def forgetting() -> Iterator[None]:
-    """Networks trained within it take no memory after it, once nothing else refers to them.
+def released_custom_gradients() -> Iterator[None]:
+    """Free the memory of networks trained within the context when it ends.
 
-    TensorFlow registers each traced custom gradient for as long as the process lives, and with it the
-    graph and the weights and moments that the graph reads; it has no public way to take one back.
+    TensorFlow registers each traced custom gradient for the life of the process, and with it the graph,
+    the weights and the moments. It has no public way to unregister one.
     """
     from tensorflow.python.framework.ops import gradient_registry
 
@@ -45,12 +45,12 @@ def forgetting() -> Iterator[None]:
 
 
 class LSTM(keras.layers.LSTM):
-    """`keras.layers.LSTM` with default activations, returning all sequences from a zero state.
+    """`keras.layers.LSTM` with default activations, a zero initial state and return_sequences.
 
-    The stock layer adds up each weight's gradient frame by frame. Here the input's projection before
-    the recurrence, and the weights' gradients after it, are one matrix product over all frames each
-    (Appleyard, Kocisky and Blunsom 2016, arXiv:1604.01946); only the products that must wait for the
-    frame before stay in the loop.
+    The stock layer adds up the gradient of each weight frame by frame. Here the projection of the input,
+    before the recurrence, and the gradients of the weights, after it, are one matrix product over all
+    frames each (Appleyard, Kocisky and Blunsom 2016, arXiv:1604.01946). The loop holds only the products
+    that need the previous frame.
     """
 
     def call(self, sequences, initial_state=None, mask=None, training=False):
@@ -74,7 +74,7 @@ def _cell(gate, c):
 def _lstm(x, kernel, recurrent, bias):
     batch, length, width = tf.unstack(tf.shape(x))
     units = recurrent.shape[0]
-    # time before batch: each frame's rows lie together
+    # time before batch: the rows of a frame are contiguous
     rows = tf.reshape(tf.transpose(x, [1, 0, 2]), [-1, x.shape[2]])
     inputs = tf.reshape(tf.matmul(rows, kernel) + bias, [length, batch, 4 * units])
 
@@ -94,7 +94,7 @@ def _lstm(x, kernel, recurrent, bias):
     def gradient(upstream):
         upstream = tf.transpose(upstream, [1, 0, 2])
         before = tf.concat([zero[None], cells[:-1]], axis=0)
-        turned = tf.transpose(recurrent)  # once here rather than in every step's product
+        transposed = tf.transpose(recurrent)  # once, not in the product of every step
 
         def back(t, dh, dc, dgates):
             i, f, g, o = tf.split(gates[t], 4, axis=1)
@@ -110,7 +110,7 @@ def _lstm(x, kernel, recurrent, bias):
                 ],
                 axis=1,
             )
-            dh = tf.matmul(dgate, turned)
+            dh = tf.matmul(dgate, transposed)
             return t - 1, dh, dc * f, dgates.write(t, dgate)
 
         _, _, _, dgates = tf.while_loop(
@@ -130,30 +130,40 @@ def _lstm(x, kernel, recurrent, bias):
 
 
 class Adam(keras.optimizers.Adam):
-    """`keras.optimizers.Adam` (Kingma and Ba 2015), each update in one pass over memory.
+    """`keras.optimizers.Adam` (Kingma and Ba 2015) that updates a variable in one pass over memory.
 
-    Gradients of several devices are clipped after they are added up, as one device would.
+    On several devices the gradients are averaged before they are clipped. Each device's update is the sum
+    over the devices, so `global_clipnorm` is to be divided by their number.
     """
 
-    def _clip_gradients(self, grads):
+    def build(self, variables):
+        """Create the moments of `variables`."""
+        super().build(variables)
+        self._places = {variable.value.ref(): place for place, variable in enumerate(variables)}
+
+    def apply(self, grads, trainable_variables=None):
+        """Apply the gradients of this device."""
         replica = tf.distribute.get_replica_context()
         count = replica.num_replicas_in_sync
-        if count == 1:
-            return super()._clip_gradients(grads)
-        summed = replica.all_reduce(tf.distribute.ReduceOp.SUM, grads)
-        return [gradient / count for gradient in super()._clip_gradients(summed)]
+        if count > 1:
+            grads = [
+                grad / count for grad in replica.all_reduce(tf.distribute.ReduceOp.SUM, list(grads))
+            ]
+        super().apply(grads, trainable_variables)
 
     def update_step(self, gradient, variable, learning_rate):
-        """Move `variable` and its two moments by one step."""
-        if on_gpu():
+        """Update `variable` and its two moments."""
+        place = self._places.get(variable.ref())
+        if place is None or on_gpu():  # None: the copy on one of several devices
             super().update_step(gradient, variable, learning_rate)
             return
+        # after the iterations, the moments of each variable in turn
+        momentum, velocity = self.variables[1 + 2 * place : 3 + 2 * place]
         step = tf.cast(self.iterations + 1, tf.float32)
-        index = self._get_variable_index(variable)
         tf.raw_ops.ResourceApplyAdam(
             var=variable.handle,
-            m=self._momentums[index].value.handle,
-            v=self._velocities[index].value.handle,
+            m=momentum.value.handle,
+            v=velocity.value.handle,
             beta1_power=tf.pow(self.beta_1, step),
             beta2_power=tf.pow(self.beta_2, step),
             lr=tf.cast(learning_rate, tf.float32),
@@ -165,12 +175,13 @@ class Adam(keras.optimizers.Adam):
 
 
 class Windows:
-    """All windows of frames that generation has under way in a network, a step of each at a time.
+    """All windows of a generated clip that are in progress, advanced together frame by frame.
 
-    Every window starts its LSTM layers from a zero state and needs its frames one after the other, so
-    one window after the other would read all weights once a frame and window. But a window's frames are
-    there as soon as the one before it has taken the same step. So each step takes all windows under
-    way one frame further, as rows of one batch, oldest window first: the weights are read once a frame.
+    Each window starts its LSTM layers from a zero state and reads its frames one after the other.
+    Processed one window after the other, every frame of every window would read all weights. But a
+    window's next frame is known as soon as the previous window has made the same step. So each step
+    advances all windows in progress by one frame, as rows of one batch, oldest window first, and the
+    weights are read once per frame.
     """
 
     def __init__(self, network: keras.Sequential, length: int):
@@ -196,10 +207,10 @@ class Windows:
                 h, c = (tf.pad(part, [[0, 1], [0, 0]]) for part in state)
                 gate = tf.matmul(values, kernel) + bias + tf.matmul(h, recurrent)
                 values, c, _ = _cell(gate, c)
-                # a window that has seen its last frame has served
-                served = tf.cast(count == length, tf.int32)
-                updated.append([values[served:], c[served:]])
-            # of windows that all hear the same frame, only the oldest one's prediction is used
+                # a window that has read its last frame is complete
+                complete = tf.cast(count == length, tf.int32)
+                updated.append([values[complete:], c[complete:]])
+            # if all windows read the same frame, only the prediction of the oldest is used
             values = values[:count_in]
             for layer in after:
                 values = layer(values)
@@ -208,15 +219,15 @@ class Windows:
         self._step = tf.function(step, reduce_retracing=True)
 
     def push(self, frames: np.ndarray) -> np.ndarray:
-        """Start another window and take all under way one step further.
+        """Start a window and advance all windows in progress by one frame.
 
         Args:
-            frames: ``(1, F)``, what all windows hear, or ``(R, F)``, what each does, oldest first and
-                the new one last; R is the number of windows under way, `length` at most.
+            frames: ``(1, F)``, the input of all windows, or ``(R, F)``, the input of each, oldest first
+                and the new one last; R is the number of windows in progress, at most `length`.
 
         Returns:
-            Predictions of the oldest window ``(1, F)``, or of all, ``(R, F)``, float32. The oldest one's
-            is a whole window's once `length` frames have been taken in.
+            Predictions of the oldest window ``(1, F)``, or of all windows ``(R, F)``, float32. After
+            `length` calls the oldest window is a whole one.
         """
         values, self._states = self._step(tf.constant(frames), self._states)
         return values.numpy()

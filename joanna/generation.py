@@ -1,147 +1,214 @@
-"""The two ways to generate frames, part and whole, and what the network hears meanwhile."""
+"""Generating frames with trained networks: the part and the whole method; the song's reconstruction."""
 
 import math
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
+from joanna import files, model
+from joanna.artifacts import ComponentFrames, Frames, Latents
+from joanna.checkpoint import load_weights, read_history
+from joanna.errors import UserError
 from joanna.fast import Windows
-from joanna.settings import hop
-
-_LOOP_SECONDS = 3.0  # a loop this long is broken
-_ALIKE = 0.9  # correlation from which on two frames count as the same
-_LEAST = 0.25  # of the frames' mean square
-_CHANCE = 0.05  # how far two frames may differ in distance and chance still decide, in units of below
+from joanna.feedback import SongFeedback, loop_limit
+from joanna.run import TRAININGS, Run, Training
+from joanna.settings import hop, schedule
+from joanna.spectra import COMPONENTS, join, match_statistics
 
 
-def loop_limit(settings: dict) -> int:
-    """Frames a loop may last: 3 s."""
-    return math.ceil(_LOOP_SECONDS * settings["sample-rate"] / hop(settings))
+class Job(NamedTuple):
+    """A clip to generate.
+
+    Attributes:
+        method: part or whole.
+        length: frames of the network's input.
+        take: number of the take, from 0.
+    """
+
+    method: str
+    length: int
+    take: int
 
 
-def hearing(
-    song: np.ndarray, variation: float, rng: np.random.Generator, limit: int, title: str
-) -> Callable[[np.ndarray], np.ndarray]:
-    """What the network hears of each frame it has put out: a frame of the song that is like it.
+@dataclass(frozen=True)
+class TrainedNetworks:
+    """The networks of a run and what they were trained with.
 
-    The nearest of those elsewhere in the song, or the one that follows the frame heard last, which has
-    a lead. Each departure from the song's course raises the lead and each frame on it lowers it, so that
-    a share `variation` of the frames depart, of any song and however well it was learned, there where
-    another place is likest (stochastic approximation: Robbins and Monro 1951, Annals of Mathematical
-    Statistics 22). Among places about as near chance decides, by the Gumbel-max trick (Maddison,
-    Tarlow and Minka 2014, arXiv:1411.0030). So errors do not add up; and it rests on no frame, for none
-    is heard twice within `limit` frames. Without variation it hears its own frames. When the last
-    `limit` frames repeat earlier ones, it hears one from anywhere, and that is said.
+    Attributes:
+        networks: component -> its networks.
+        history: label of a training -> rows of seconds, epochs, loss.
+        digests: digest of the weights of each component.
+        settings: settings of the run; those that only the training depends on are the weights' own.
+    """
+
+    networks: dict[str, model.Networks]
+    history: dict[str, list]
+    digests: list[str]
+    settings: dict
+
+
+def load_networks(run: Run, latents: Latents) -> TrainedNetworks:
+    """Load the weights of both components.
+
+    Raises:
+        UserError: weights are missing, damaged, not trained yet, or do not fit the settings or latents.
+    """
+    networks, history, digests, epochs = {}, {}, [], {}
+    for component in COMPONENTS:
+        networks[component] = model.build(run.settings)
+        path = run.weights_file(component, "lstm")
+        loaded = load_weights(networks[component].predictor, path, run, "lstm")
+        generator = loaded.state.of(Training(component, "generator").key)
+        epochs[component] = generator.epochs
+        if not generator.epochs:
+            raise UserError(f"{path} holds no trained generator yet", rerun="lstm")
+        if loaded.trained_on != latents.digest:
+            raise UserError(
+                f"{path} was trained before the autoencoders were trained again", rerun="lstm"
+            )
+        digests.append(files.array_digest(*networks[component].predictor.get_weights()))
+        path = run.weights_file(component, "autoencoder")
+        autoencoder = read_history(path, latents.weights[component])
+        stored = {**autoencoder, **loaded.state.history}
+        for training in TRAININGS:
+            if training.component == component and training.key in stored:
+                history[training.label] = stored[training.key]
+    if run.settings["phase-method"] != "follow" and 2 * epochs["phase"] < epochs["magnitude"]:
+        print(
+            f"note: the phase generator was trained for {epochs['phase']:,} epochs, the magnitude "
+            f"generator for {epochs['magnitude']:,}: with minutes, train with the phase-method you want"
+        )
+    goals = {"lstm": generator.goal}
+    if "autoencoder" in autoencoder:
+        goals["autoencoder"] = int(autoencoder["autoencoder"][-1][1])
+    settings = _training_settings(run.settings, loaded.provenance, goals)
+    return TrainedNetworks(networks, history, digests, settings)
+
+
+def _training_settings(settings, provenance, goals):
+    """The settings, with those of the training from the weights; `goals` are the epochs per stage."""
+    trained = {key: value for key, value in provenance.items() if key in settings and key != "source"}
+    for stage, goal in goals.items():
+        if not trained.get("minutes") and goal != math.prod(schedule(settings, stage)):
+            prefix = "ae" if stage == "autoencoder" else "lstm"
+            trained |= {f"{prefix}-epoch": goal, f"{prefix}-iteration": 1}
+    return {**settings, **trained}
+
+
+def reconstruct(run: Run, networks: dict[str, model.Networks], frames: Frames) -> np.ndarray:
+    """Audio ``(S,)`` of the song through the spliced autoencoders."""
+    spectra = {}
+    for name, song in frames.components.items():
+        output = networks[name].spliced.predict_on_batch(song.frames[None])[0]
+        spectra[name] = song.restore(output)
+    power, overlap = run.settings["magnitude-power"], run.settings["overlap"]
+    return join(spectra["magnitude"], spectra["phase"], power, overlap)
+
+
+class FrameGenerator:
+    """Generates the frames of one component for several clips, two at a time.
 
     Args:
-        song: frames ``(M, F)``, scaled; two-sided, so half of the bins are looked at.
-        variation: share of the frames at which the clip leaves the song's course, 0 to 1.
-        rng: draws.
-        limit: frames a loop may last; a quarter of the song's, at most, before a frame is heard again,
-            and from one place to what counts as another.
-        title: the clip's name in the message.
-
-    Returns:
-        A function of a generated frame ``(F,)``, to be called with each in turn -> ``(F,)`` float32.
+        run: the run.
+        component: phase or magnitude.
+        predictor: maps frames ``(1, T, F)`` to the next frames.
+        song: the component's frames.
+        seed: seed frames ``(T, F)``, normalized.
     """
-    runs, heard, count, lead = np.zeros(0, int), [], 0, 0.0
-    rest = min(limit, len(song) // 4)
-    half = song[:, : song.shape[1] // 2 + 1]
-    past = np.zeros((20 * limit, half.shape[1]), np.float32)  # the clip's last frames, written in a ring
-    squares, places = np.square(half).sum(axis=1), np.arange(len(song))
 
-    def distances(frames):
-        """Mean squared differences of frames ``(K, F)`` from the song's -> ``(K, M)``."""
-        frames = frames[:, : half.shape[1]]
-        own = np.square(frames).sum(axis=1)[:, None]
-        return (own + squares - 2 * frames @ half.T) / half.shape[1]
+    def __init__(self, run: Run, component: str, predictor, song: ComponentFrames, seed: np.ndarray):
+        self._run, self._component, self._predictor = run, component, predictor
+        self._song, self._seed = song, seed
+        self._stopped = threading.Event()
 
-    def unit():
-        """How far the nearest frame elsewhere is, on average."""
-        some = np.linspace(0, len(song) - 1, min(len(song), 500)).astype(int)
-        found = np.where(np.abs(some[:, None] - places) > rest, distances(song[some]), np.inf)
-        # where all comes again it is next to nothing, and the lead would be as long in growing
-        return max(float(found.min(axis=1).mean()), _LEAST * float(squares.mean()) / half.shape[1])
+    def generate(self, jobs: list[Job]) -> dict[Job, np.ndarray]:
+        """Frames ``(M, F)`` of each job, normalized.
 
-    step = unit() if variation else 0.0
+        Raises:
+            UserError: a value is not finite.
+        """
+        with ThreadPoolExecutor(2) as pool:
+            waiting = [pool.submit(self._generate, job) for job in jobs]
+            try:
+                return dict(zip(jobs, (future.result() for future in waiting), strict=True))
+            except BaseException:
+                self._stopped.set()
+                pool.shutdown(cancel_futures=True)
+                raise
 
-    def hear(frame):
-        nonlocal runs, count, lead
-        count += 1
-        shape = frame[: half.shape[1]] - frame[: half.shape[1]].mean()
-        shape = shape / max(np.linalg.norm(shape), 1e-9)
-        # runs[k]: for how many frames the clip has been as it was k + 1 frames before
-        known = past[: count - 1]
-        before = (count - 2 - np.arange(len(known))) % len(past)  # from the last frame back
-        alike = (known @ shape)[before] > _ALIKE
-        runs = np.where(alike, np.append(runs, 0)[: len(alike)] + 1, 0)
-        past[(count - 1) % len(past)] = shape
-        if runs.max(initial=0) >= limit:
-            lag = runs.argmax() + 1
-            print(f"{title}: frame {count} repeats what came {lag} frames before: perturbed", flush=True)
-            runs = np.zeros(len(runs), int)
-            heard.append(rng.integers(len(song)))
-            return song[heard[-1]]
-        if not variation:
-            return frame
-        distance = distances(frame[None])[0]
-        distance[heard[max(0, len(heard) - rest) :]] = np.inf
-        course = heard[-1] + 1 if heard else len(song)
-        if course < len(song):
-            follow = distance[course] - lead
-            distance[np.abs(places - course) <= rest] = np.inf
-            distance[course] = follow
-        heard.append(np.argmin(distance - _CHANCE * step * rng.gumbel(size=len(song))))
-        lead += step * ((heard[-1] != course) - variation)
-        return song[heard[-1]]
+    def _generate(self, job):
+        settings = self._run.settings
+        title = f"{self._component}: {job.method}, sequences of {job.length}"
+        title += f", take {job.take + 1}" if settings["takes"] > 1 else ""
+        print(title, flush=True)
 
-    return hear
+        def on_loop(frame, lag):
+            print(f"{title}: frame {frame} repeats what came {lag} frames before: perturbed", flush=True)
+
+        rng = self._run.rng("generate", self._component, *job)
+        limit = loop_limit(settings)
+        feedback = SongFeedback(self._song.frames, settings["variation"], rng, limit, on_loop)
+
+        def next_input(frame):
+            if self._stopped.is_set():
+                raise InterruptedError
+            return feedback.next_input(frame)
+
+        samples = round(settings["generate-seconds"] * settings["sample-rate"])
+        # trim_and_fade cuts off a frame length at both ends
+        count = math.ceil((samples + 2 * settings["frame-length"]) / hop(settings)) + settings["overlap"]
+        seed = self._seed if settings["seed-source"] else self._seed[: job.length]
+        frames = METHODS[job.method](self._predictor, seed, job.length, count, next_input)
+        if not np.isfinite(frames).all():
+            raise UserError(f"{title}: the network's output is NaN or Inf", rerun="lstm")
+        return match_statistics(frames) if settings["match-statistics"] else frames
 
 
 def part(
-    network, seed: np.ndarray, length: int, count: int, hear: Callable = lambda frame: frame
+    predictor, seed: np.ndarray, length: int, count: int, next_input: Callable = lambda frame: frame
 ) -> np.ndarray:
     """Frames ``(count, F)``: append the last frame of each prediction, slide the window.
 
     Args:
-        network: frames ``(1, T, F)`` -> the next frames ``(1, T, F)``.
-        seed: seed frames ``(T, F)``, scaled, `length` or more; they are not part of the result. The
-            first prediction is made from all of them.
+        predictor: maps frames ``(1, T, F)`` to the next frames ``(1, T, F)``.
+        seed: seed frames ``(T, F)``, normalized, at least `length`; not part of the result. The first
+            prediction is made from all of them.
         length: frames in the window.
-        count: frames wanted.
-        hear: a predicted frame ``(F,)`` -> what stands for it in the window.
+        count: number of frames.
+        next_input: maps a predicted frame ``(F,)`` to the one appended to the window.
     """
-    windows = Windows(network, length)
+    windows = Windows(predictor, length)
     frames = [windows.push(frame[None])[0] for frame in seed[-length:]][-1:]
     if len(seed) > length:
-        frames = [network.predict_on_batch(seed[None])[0, -1]]
+        frames = [predictor.predict_on_batch(seed[None])[0, -1]]
     while len(frames) < count:
-        frames.append(windows.push(hear(frames[-1])[None])[0])
+        frames.append(windows.push(next_input(frames[-1])[None])[0])
     return np.array(frames)
 
 
 def whole(
-    network, seed: np.ndarray, length: int, count: int, hear: Callable = lambda frame: frame
+    predictor, seed: np.ndarray, length: int, count: int, next_input: Callable = lambda frame: frame
 ) -> np.ndarray:
     """Frames ``(count, F)``: the whole of each output is the next input, its last frame is kept.
 
-    An output is its input moved on by one frame: what comes before its last has been heard already.
+    An output is its input advanced by one frame, so that its earlier frames are already in the result.
     Arguments as in `part`.
     """
-    first = network.predict_on_batch(seed[None])[0, -length:]
-    windows, frames = Windows(network, length), [first[-1]]
-    # each window hears what the one before it put out a step ago; the first one hears `first`
+    first = predictor.predict_on_batch(seed[None])[0, -length:]
+    windows, frames = Windows(predictor, length), [first[-1]]
+    # the input of each window is the previous window's output one step ago; the first one's is `first`
     outputs = np.empty((0, seed.shape[1]), np.float32)
     for frame in first[:-1]:
         outputs = windows.push(np.concatenate([frame[None], outputs]))
     while len(frames) < count:
-        outputs = windows.push(np.concatenate([hear(frames[-1])[None], outputs]))
+        outputs = windows.push(np.concatenate([next_input(frames[-1])[None], outputs]))
         frames.append(outputs[0])
         outputs = outputs[1:]
     return np.array(frames)
 
 
-def match(frames: np.ndarray) -> np.ndarray:
-    """Bring scaled frames ``(M, F)`` back to the source's mean 0 and deviation 1 in every bin."""
-    deviation = frames.std(axis=0)
-    return (frames - frames.mean(axis=0)) / np.where(deviation > 1e-6, deviation, 1.0)
+METHODS = {"part": part, "whole": whole}

@@ -1,7 +1,9 @@
-"""The networks: the only code that builds layers.
+"""The networks. No other module builds layers.
 
 Widths at the defaults: frame 2048 -> 1798 -> 1548 -> 1298 -> 1048 -> 1298 -> 1548 -> 1798 -> 2048.
 """
+
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -11,7 +13,7 @@ from joanna.settings import bottleneck
 
 layers = keras.layers
 
-# Without it the latents grow to a deviation near 10, ten times what an LSTM puts out.
+# Without it the latents grow to a std near 10, ten times the range of an LSTM's output.
 _LATENT_PENALTY = 1e-5
 
 
@@ -41,10 +43,10 @@ def decoder_layers(settings: dict) -> list[layers.Layer]:
 
 
 def lstm_layers(settings: dict, count: int, name: str) -> list[layers.Layer]:
-    """`count` LSTM layers as wide as the bottleneck; all sequences are returned.
+    """`count` LSTM layers as wide as the bottleneck that return all sequences.
 
-    `let_through` shrinks their first weights, so Keras's orthogonal ones, which take seconds a
-    network to make, would be wasted.
+    Their recurrent weights are not orthogonal, as by default in Keras: that takes seconds per network,
+    and `initialize_near_identity` shrinks the first weights.
     """
     return [
         fast.LSTM(
@@ -57,63 +59,77 @@ def lstm_layers(settings: dict, count: int, name: str) -> list[layers.Layer]:
     ]
 
 
-def let_through(networks: dict[str, keras.Sequential], latents: np.ndarray) -> None:
-    """Set LSTM layers that are yet to be trained to pass on nearly what they are given.
+def sequential(shape: tuple, parts: list[layers.Layer], name: str) -> keras.Sequential:
+    """A model of `parts` in order on inputs of `shape` (without the batch axis)."""
+    return keras.Sequential([keras.Input(shape), *parts], name=name)
 
-    The autoencoder keeps most of what it has learned when two are spliced in, and the generator
-    starts from what its frozen layers know (the idea of Chen, Goodfellow and Shlens 2016, Net2Net,
-    arXiv:1511.05641). Input and output gates start open, the forget gate nearly closed; the
-    decoder's first layer takes up the change in scale.
+
+@dataclass(frozen=True)
+class Networks:
+    """All networks of one component. They share their layers.
+
+    Attributes:
+        autoencoder: frames ``(N, F)`` -> ``(N, F)``, 4 x layer-count layers (16).
+        encoder: frames ``(N, F)`` -> latents ``(N, Z)``.
+        decoder: latents ``(N, Z)`` -> frames ``(N, F)``.
+        spliced: frames ``(N, T, F)`` -> ``(N, T, F)``, the autoencoder with two LSTM layers (18).
+        spliced_lstm: latents ``(N, T, Z)`` -> output of the two LSTM layers ``(N, T, Z)``.
+        latent_decoder: latents ``(N, T, Z)`` -> frames ``(N, T, F)``, LSTM layers and decoder.
+        generator: latents ``(N, T, Z)`` -> ``(N, T, Z)``, lstm-layers LSTM layers, then the spliced ones.
+        predictor: frames ``(N, T, F)`` -> the next frames ``(N, T, F)``; holds every weight.
+    """
+
+    autoencoder: keras.Sequential
+    encoder: keras.Sequential
+    decoder: keras.Sequential
+    spliced: keras.Sequential
+    spliced_lstm: keras.Sequential
+    latent_decoder: keras.Sequential
+    generator: keras.Sequential
+    predictor: keras.Sequential
+
+
+def build(settings: dict) -> Networks:
+    """Build all networks of one component, with weights that depend on random-seed only."""
+    keras.utils.set_random_seed(settings["random-seed"])
+    width, latent = settings["frame-length"], bottleneck(settings)
+    encoder, decoder = encoder_layers(settings), decoder_layers(settings)
+    spliced = lstm_layers(settings, 2, "spliced")
+    generator = lstm_layers(settings, settings["lstm-layers"], "generator")
+    return Networks(
+        autoencoder=sequential((width,), encoder + decoder, "autoencoder"),
+        encoder=sequential((width,), encoder, "encoder"),
+        decoder=sequential((latent,), decoder, "decoder"),
+        spliced=sequential((None, width), encoder + spliced + decoder, "spliced"),
+        spliced_lstm=sequential((None, latent), spliced, "spliced-lstm"),
+        latent_decoder=sequential((None, latent), spliced + decoder, "latent-decoder"),
+        generator=sequential((None, latent), generator + spliced, "generator"),
+        predictor=sequential((None, width), encoder + generator + spliced + decoder, "predictor"),
+    )
+
+
+def initialize_near_identity(networks: Networks, latents: np.ndarray) -> None:
+    """Set untrained LSTM layers so that their output is close to their input.
+
+    The autoencoder keeps most of what it has learned when two layers are spliced in, and the generator
+    starts from what its frozen layers know (after Net2Net: Chen, Goodfellow and Shlens 2016,
+    arXiv:1511.05641). Input and output gates start open, the forget gate nearly closed. The first layer
+    of the decoder compensates the change in scale.
 
     Args:
-        networks: of `build`, holding the trained autoencoder.
-        latents: ``(M, Z)`` float32, the encoder's output over the song.
+        networks: hold the trained autoencoder.
+        latents: ``(M, Z)`` float32, the encoder's output for the song.
     """
     units = latents.shape[1]
-    lstms = [layer for layer in networks["network"].layers if isinstance(layer, layers.LSTM)]
+    lstms = [layer for layer in networks.predictor.layers if isinstance(layer, layers.LSTM)]
     for layer in lstms:
         gain = 0.5 if layer is lstms[-2] else 1.0
         kernel, recurrent, bias = (0.1 * weight for weight in layer.get_weights())
         kernel[:, 2 * units : 3 * units] += gain * np.eye(units)  # gates: input, forget, cell, output
         bias[:] = np.repeat([2.0, -1.0, 0.0, 2.0], units)
         layer.set_weights([kernel, recurrent, bias])
-    put_out = networks["spliced-lstm"].predict(latents[None], verbose=0)[0]
-    slope = (latents * put_out).sum(axis=0) / np.maximum(np.square(put_out).sum(axis=0), 1e-12)
-    first = networks["spliced-tail"].layers[2]
-    kernel, bias = first.get_weights()
-    first.set_weights([kernel * slope[:, None], bias])
-
-
-def chain(shape: tuple, parts: list[layers.Layer], name: str) -> keras.Sequential:
-    """A model of `parts` one after the other on inputs of `shape` (batch left out)."""
-    return keras.Sequential([keras.Input(shape), *parts], name=name)
-
-
-def build(settings: dict) -> dict[str, keras.Sequential]:
-    """All networks of one component; they share their layers.
-
-    Returns:
-        autoencoder: frames ``(N, F)`` -> ``(N, F)``, 4 x layer-count layers (16).
-        encoder: frames ``(N, F)`` -> latents ``(N, Z)``.
-        decoder: latents ``(N, Z)`` -> frames ``(N, F)``.
-        spliced: frames ``(N, T, F)`` -> ``(N, T, F)``, the autoencoder with two LSTM layers (18).
-        spliced-lstm: latents ``(N, T, Z)`` -> the LSTM layers' output ``(N, T, Z)``.
-        spliced-tail: latents ``(N, T, Z)`` -> frames ``(N, T, F)``, LSTM layers and decoder.
-        generator: latents ``(N, T, Z)`` -> ``(N, T, Z)``, new LSTM layers, then the spliced ones.
-        network: frames ``(N, T, F)`` -> the next frames ``(N, T, F)``; holds every weight.
-    """
-    keras.utils.set_random_seed(settings["random-seed"])
-    width, latent = settings["frame-length"], bottleneck(settings)
-    encoder, decoder = encoder_layers(settings), decoder_layers(settings)
-    spliced = lstm_layers(settings, 2, "spliced")
-    new = lstm_layers(settings, settings["lstm-layers"], "new")
-    return {
-        "autoencoder": chain((width,), encoder + decoder, "autoencoder"),
-        "encoder": chain((width,), encoder, "encoder"),
-        "decoder": chain((latent,), decoder, "decoder"),
-        "spliced": chain((None, width), encoder + spliced + decoder, "spliced"),
-        "spliced-lstm": chain((None, latent), spliced, "spliced-lstm"),
-        "spliced-tail": chain((None, latent), spliced + decoder, "spliced-tail"),
-        "generator": chain((None, latent), new + spliced, "generator"),
-        "network": chain((None, width), encoder + new + spliced + decoder, "network"),
-    }
+    output = networks.spliced_lstm.predict(latents[None], verbose=0)[0]
+    slope = (latents * output).sum(axis=0) / np.maximum(np.square(output).sum(axis=0), 1e-12)
+    first_decoder_layer = networks.latent_decoder.layers[2]
+    kernel, bias = first_decoder_layer.get_weights()
+    first_decoder_layer.set_weights([kernel * slope[:, None], bias])

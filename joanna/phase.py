@@ -1,61 +1,123 @@
-"""Phases for generated magnitudes. numpy and scipy only."""
+"""Phase reconstruction: phases for generated magnitudes."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
-from joanna import audio
+from joanna.spectra import FrameDistances, istft, stft
 
-_JUMP = 6.0  # what leaving the song's order costs, in mean squared deviations of a frame
+_JUMP_COST = 6.0  # cost of a jump, in units of the frames' variance
 
 
 def follow(magnitude: np.ndarray, song: np.ndarray) -> np.ndarray:
-    """Where in the song each generated frame is: the path with the least distance and fewest jumps.
+    """Align generated frames with the song: the path with the least distances and jumps.
 
-    Viterbi's algorithm (Forney 1973, Proc. IEEE 61(3)), as in unit selection (Hunt and Black 1996,
-    ICASSP): going on in the song's order is free, leaving it costs.
+    The Viterbi algorithm (Forney 1973, Proc. IEEE 61(3)), as in unit selection (Hunt and Black 1996,
+    ICASSP): the next frame of the song is free, any other costs a jump.
 
     Args:
-        magnitude: generated frames ``(M, F)``, scaled; two-sided, so half of the bins are looked at.
-        song: the song's frames ``(N, F)``, scaled alike.
+        magnitude: generated magnitude frames ``(M, F)``, normalized.
+        song: the song's magnitude frames ``(N, F)``, normalized.
 
     Returns:
         Indices ``(M,)`` of the song's frames.
     """
-    bins = magnitude.shape[1] // 2 + 1
-    left, right = magnitude[:, :bins], song[:, :bins]
-    squares = np.square(right).sum(axis=1)
+    distances = FrameDistances(song)
     order = np.arange(len(song), dtype=np.int32)
-    before = np.zeros((len(left), len(song)), np.int32)
-
-    def distance(frame):
-        """Mean squared deviation of a frame ``(B,)`` from each of the song's."""
-        return (np.square(frame).sum() + squares - 2 * right @ frame) / bins
-
-    cost = distance(left[0])
-    for t in range(1, len(left)):
-        straight = np.append(np.inf, cost[:-1])
-        jump = cost.argmin()
-        goes_on = straight <= cost[jump] + _JUMP
-        before[t] = np.where(goes_on, order - 1, jump)
-        cost = np.where(goes_on, straight, cost[jump] + _JUMP) + distance(left[t])
+    predecessors = np.zeros((len(magnitude), len(song)), np.int32)
+    cost = distances(magnitude[:1])[0]
+    for t in range(1, len(magnitude)):  # one at a time: all distances would double the memory
+        continued = np.append(np.inf, cost[:-1])
+        best = cost.argmin()
+        jumped = cost[best] + _JUMP_COST
+        predecessors[t] = np.where(continued <= jumped, order - 1, best)
+        cost = np.minimum(continued, jumped) + distances(magnitude[t : t + 1])[0]
     path = [cost.argmin()]
-    for t in range(len(left) - 1, 0, -1):
-        path.append(before[t, path[-1]])
+    for t in range(len(magnitude) - 1, 0, -1):
+        path.append(predecessors[t, path[-1]])
     return np.array(path[::-1])
 
 
-def griffin_lim(magnitude: np.ndarray, phase: np.ndarray, overlap: int, rounds: int = 50) -> np.ndarray:
-    """Phases ``(M, F)`` in radians that fit each other better than those given.
+def griffin_lim(
+    magnitude: np.ndarray, phase: np.ndarray, overlap: int, iterations: int = 50
+) -> np.ndarray:
+    """Make phases consistent by repeated inverse and forward STFT with fixed magnitudes.
 
-    Griffin and Lim 1984, IEEE TASSP 32(2): to audio and back, keeping the magnitudes. At overlap 2
-    frames share too little for it to help.
+    Griffin and Lim 1984, IEEE TASSP 32(2). At overlap 2 it has little effect, because adjacent
+    frames share too few samples.
 
     Args:
         magnitude: linear magnitudes ``(M, F)``, 0 or more.
-        phase: phases to start from ``(M, F)``, radians.
+        phase: initial phases ``(M, F)`` in radians.
         overlap: frame length / hop.
-        rounds: times to audio and back.
+        iterations: number of iterations.
+
+    Returns:
+        Phases ``(M, F)`` in radians.
     """
-    for _ in range(rounds):
-        signal = audio.istft(magnitude * np.exp(1j * phase), overlap)
-        phase = np.angle(audio.stft(signal, magnitude.shape[1], overlap))
+    for _ in range(iterations):
+        audio = istft(magnitude * np.exp(1j * phase), overlap)
+        phase = np.angle(stft(audio, magnitude.shape[1], overlap))
     return phase
+
+
+@dataclass(frozen=True)
+class PhaseInputs:
+    """Input of the phase methods.
+
+    Attributes:
+        magnitude: generated magnitude frames ``(M, F)``, normalized.
+        phase: generated phases ``(M, F)`` in radians, or None if the phase network did not run.
+        linear_magnitude: linear magnitudes ``(M, F)`` of the generated frames.
+        song_magnitude: the song's magnitude frames ``(N, F)``, normalized.
+        song_phase: phases ``(N, F)`` of the song's reconstruction, in radians.
+        overlap: frame length / hop.
+    """
+
+    magnitude: np.ndarray
+    phase: np.ndarray | None
+    linear_magnitude: np.ndarray
+    song_magnitude: np.ndarray
+    song_phase: np.ndarray
+    overlap: int
+
+
+@dataclass(frozen=True)
+class PhaseMethod:
+    """A way to obtain the phases of generated magnitudes.
+
+    Attributes:
+        phases: function of the inputs that returns phases ``(M, F)`` in radians.
+        generates_phase: whether it needs the phases that the phase network generates.
+        minimum_overlap: overlap below which it has little effect.
+    """
+
+    phases: Callable[[PhaseInputs], np.ndarray]
+    generates_phase: bool = True
+    minimum_overlap: int = 2
+
+
+def _follow(inputs):
+    return inputs.song_phase[follow(inputs.magnitude, inputs.song_magnitude)]
+
+
+def _network(inputs):
+    return inputs.phase
+
+
+def _griffin_lim(inputs):
+    return griffin_lim(inputs.linear_magnitude, inputs.phase, inputs.overlap)
+
+
+# value of phase-method -> the method; their order is that of phase-method=all
+PHASE_METHODS: dict[str, PhaseMethod] = {
+    "follow": PhaseMethod(_follow, generates_phase=False),
+    "network": PhaseMethod(_network),
+    "griffin-lim": PhaseMethod(_griffin_lim, minimum_overlap=4),
+}
+
+
+def selected_methods(name: str) -> dict[str, PhaseMethod]:
+    """The methods that a value of phase-method stands for, by name."""
+    return PHASE_METHODS if name == "all" else {name: PHASE_METHODS[name]}

@@ -1,30 +1,30 @@
-"""What is seen of a training: a line that moves in a terminal, lines now and then elsewhere."""
+"""Display of a training: a progress bar in a terminal, lines elsewhere."""
 
 import sys
 import time
 from collections.abc import Callable
 
-_NARROW = 95  # columns that the figures take
-_SOONEST, _LATEST = 10, 300  # seconds between lines; a tenth of the time that has passed in between
+_NARROW = 95  # columns of the figures; a wider terminal has a bar, too
+_MIN_INTERVAL, _MAX_INTERVAL = 10, 300  # seconds between lines; in between, a tenth of the time so far
 
 
 class Progress:
-    """Epoch, loss now and best, time left for the training and for the run. To be used in `with`.
+    """Epoch, current and best loss, time left for the training and for the run. A context manager.
 
-    In a terminal rich draws it, which Keras brings along; without it, or into a file, lines are printed.
+    In a terminal it is drawn by rich, which Keras installs; without it, or to a file, lines are printed.
     """
 
     def __init__(
         self, label: str, done: float, total: int, best: float, run_left: Callable[[float, float], float]
     ):
-        """A training's display.
+        """Start a display.
 
         Args:
-            label: the training's name.
-            done: epochs that are trained already.
-            total: epochs it is to have.
-            best: lowest loss so far, inf if there is none.
-            run_left: seconds left for the training, seconds an epoch -> seconds left for the run.
+            label: name of the training.
+            done: epochs already trained.
+            total: epochs in all.
+            best: lowest loss so far; inf: none.
+            run_left: seconds left for the training, seconds per epoch -> seconds left for the run.
         """
         self._label, self._start, self._total = label, done, total
         self._best, self._run_left = best, run_left
@@ -35,7 +35,7 @@ class Progress:
         if self._bar:
             self._bar.start()
             self._task = self._bar.add_task(
-                self._label.removesuffix(" layers"),
+                self._label,
                 total=self._total,
                 completed=int(self._start),
                 loss="",
@@ -47,8 +47,8 @@ class Progress:
         if self._bar:
             self._bar.stop()
 
-    def update(self, epoch: int, loss: float, total: int) -> None:
-        """Show that `epoch` epochs of `total` are done, the last with `loss`."""
+    def update(self, epoch: float, loss: float, total: int) -> None:
+        """Show that `epoch` of `total` epochs are trained, the last with `loss`."""
         self._total = total
         self._best = min(self._best, loss)
         now = time.monotonic()
@@ -58,11 +58,13 @@ class Progress:
         if self._bar:
             words = f"left {duration(left)}/{duration(self._run_left(left, each))}"
             losses = f"loss {loss:.4f} best {self._best:.4f}"
-            self._bar.update(self._task, total=total, completed=epoch, loss=losses, left=words)
-        elif epoch == self._total or now - self._shown > min(max(_SOONEST, spent / 10), _LATEST):
+            self._bar.update(self._task, total=total, completed=int(epoch), loss=losses, left=words)
+        elif epoch == self._total or now - self._shown > min(
+            max(_MIN_INTERVAL, spent / 10), _MAX_INTERVAL
+        ):
             self._shown = now
             print(
-                f"{self._label}: epoch {epoch:,} of {self._total:,}, loss {loss:.4f}, best "
+                f"{self._label}: epoch {int(epoch):,} of {self._total:,}, loss {loss:.4f}, best "
                 f"{self._best:.4f}, {duration(left)} left, {duration(self._run_left(left, each))} for "
                 "the run",
                 flush=True,
@@ -76,7 +78,7 @@ def _bar():
     except ImportError:
         return None
     console = Console()
-    if not console.is_interactive:  # a terminal that cannot move back
+    if not console.is_interactive:  # a terminal that cannot overwrite a line
         return None
     columns = [
         TextColumn("{task.description}"),

@@ -1,108 +1,101 @@
-"""Settings: defaults, preset, command line; checks; the run's folders; how a stage ends."""
+"""The settings: their types, bounds and the files that depend on them; reading and checking."""
 
 import contextlib
 import difflib
 import importlib.util
-import json
-import os
 import re
 import reprlib
 import shlex
-import shutil
-import signal
-import sys
-from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 
 import config
-from joanna import store
-from joanna.errors import Stopped, UserError
+from joanna.errors import UserError
 
-ROOT = Path(config.__file__).resolve().parent
-
-# key: (type, lowest, highest); None is no bound.
-_RANGES = {
-    "sample-rate": (int, 1000, 384000),
-    "frame-length": (int, 16, 65536),
-    "overlap": (int, 2, 64),
-    "magnitude-power": (float, 0.1, 1.0),
-    "section-count": (int, 1, 100000),
-    "block-count": (int, 2, 1000000),
-    "start": (float, 0.0, 86400.0),
-    "seconds": (float, 0.0, 86400.0),
-    "layer-count": (int, 1, 64),
-    "dim-decrease": (int, 0, 65536),
-    "dropout": (float, 0.0, 0.99),
-    "lstm-layers": (int, 1, 16),
-    "ae-epoch": (int, 1, None),
-    "ae-iteration": (int, 1, None),
-    "lstm-epoch": (int, 1, None),
-    "lstm-iteration": (int, 1, None),
-    "minutes": (float, 0.0, 100000.0),
-    "preview-minutes": (float, 0.0, 100000.0),
-    "tensorboard": (bool, None, None),
-    "batch-size": (int, 1, 65536),
-    "learning-rate": (float, 1e-8, 1.0),
-    "generator-rate": (float, 1e-8, 1.0),
-    "window-length": (int, 2, 65536),
-    "window-batch": (int, 1, 65536),
-    "own-share": (float, 0.0, 1.0),
-    "load-weights": (bool, None, None),
-    "random-seed": (int, 0, 2**31 - 1),
-    "generate-seconds": (float, 0.1, 86400.0),
-    "seed-section": (int, 0, None),
-    "variation": (float, 0.0, 1.0),
-    "takes": (int, 1, 100),
-    "match-statistics": (bool, None, None),
-}
-_FILE_NAMES = ("coded-file", "lstm-file", "phase-encoder", "magnitude-encoder")
-_FILE_NAMES += ("phase-result", "magnitude-result")
-_PLAIN = r"\w[\w. -]{0,99}"  # a name that cannot leave its folder
-_CHOICES = {
-    "method": ("part", "whole", "both"),
-    "phase-method": ("follow", "network", "griffin-lim", "all"),
-}
+PLAIN_NAME = r"\w[\w. -]{0,99}"  # cannot leave its folder
+# raised by PyYAML: its own, and Python's on invalid numbers and dates or on deep nesting
+_UNREADABLE = (yaml.YAMLError, ValueError, OverflowError, RecursionError, TypeError, AttributeError)
 
 
-def help_text(
-    about: str,
-    sections: tuple[str, ...] = (),
-    program: str = "./run.sh",
-    options: dict[str, tuple[str, str, str]] | None = None,
-) -> str:
-    """The --help page: `about`, usage, the presets, then settings with their meanings and defaults.
+@dataclass(frozen=True)
+class Setting:
+    """What a setting may be, and which files depend on it.
 
-    Args:
-        sections: headings in config.py, up to a comma, whose settings are listed; none: all.
-        program: how it is called.
-        options: as of `run_stage`.
+    Attributes:
+        type: type of its value; a whole number is accepted for a float.
+        low: smallest value; None: no bound.
+        high: largest value; None: no bound.
+        choices: the values allowed; empty: any.
+        stage: stage whose files, and those of later stages, depend on it; empty: none.
+        training_only: whether trained weights can be used with another value.
     """
-    text, presets = Path(config.__file__).read_text(encoding="utf-8").split("\npresets = {")
-    lines = [f"usage: {program} [preset | settings.yaml | clip.wav] [key=value ...] [options]", ""]
-    lines += [about.strip(), "", "options:"]
-    for word, (_, value, meaning) in (options or {}).items():
-        lines.append(f"  {word + ' ' + value:<18} {meaning}")
-    lines += ["  -h, --help         show this", "", "presets:"]
-    for meaning, name in re.findall(r'    # (.*)\n    "([\w-]+)": \{', presets):
-        lines.append(f"  {name:<18} {meaning}")
-    for heading, *listed in re.findall(r'    # (.*)\n((?:    ".*\n)+)', text):
-        if not sections or heading.split(",")[0] in sections:
-            lines.append(f"\nsettings, {heading}:")
-            for key, default, meaning in re.findall(r'    "([\w-]+)": (.*),  # (.*)', *listed):
-                lines.append(f"  {key:<18} {meaning} [{default}]")
-    if sections:
-        lines += ["", "all settings: ./run.sh --help"]
-    return "\n".join(lines)
+
+    type: type
+    low: float | None = None
+    high: float | None = None
+    choices: tuple[str, ...] = ()
+    stage: str = ""
+    training_only: bool = False
+
+
+SETTINGS = {
+    "source": Setting(str),
+    "name": Setting(str),
+    "load-weights": Setting(bool),
+    "random-seed": Setting(int, 0, 2**31 - 1, stage="autoencoder", training_only=True),
+    "tensorboard": Setting(bool),
+    "sample-rate": Setting(int, 1000, 384000, stage="preprocess"),
+    "frame-length": Setting(int, 16, 65536, stage="preprocess"),
+    "overlap": Setting(int, 2, 64, stage="preprocess"),
+    "magnitude-power": Setting(float, 0.1, 1.0, stage="preprocess"),
+    "start": Setting(float, 0.0, 86400.0, stage="preprocess"),
+    "seconds": Setting(float, 0.0, 86400.0, stage="preprocess"),
+    "section-count": Setting(int, 1, 100000, choices=("auto",), stage="preprocess"),
+    "block-count": Setting(int, 2, 1000000, stage="preprocess"),
+    "layer-count": Setting(int, 1, 64, stage="autoencoder"),
+    "dim-decrease": Setting(int, 0, 65536, stage="autoencoder"),
+    "dropout": Setting(float, 0.0, 0.99, stage="autoencoder", training_only=True),
+    "lstm-layers": Setting(int, 1, 16, stage="lstm"),
+    "minutes": Setting(float, 0.0, 100000.0, stage="autoencoder", training_only=True),
+    "learning-rate": Setting(float, 1e-8, 1.0, stage="autoencoder", training_only=True),
+    "preview-minutes": Setting(float, 0.0, 100000.0),
+    "ae-epoch": Setting(int, 1),
+    "ae-iteration": Setting(int, 1),
+    "batch-size": Setting(int, 1, 65536, stage="autoencoder", training_only=True),
+    "lstm-epoch": Setting(int, 1),
+    "lstm-iteration": Setting(int, 1),
+    "generator-rate": Setting(float, 1e-8, 1.0, stage="lstm", training_only=True),
+    "window-length": Setting(int, 2, 65536, stage="lstm", training_only=True),
+    "window-batch": Setting(int, 1, 65536, stage="lstm", training_only=True),
+    "own-share": Setting(float, 0.0, 1.0, stage="lstm", training_only=True),
+    "method": Setting(str, choices=("part", "whole", "both")),
+    "sequence-lengths": Setting(list, 1, 65536),
+    "generate-seconds": Setting(float, 0.1, 86400.0),
+    "seed-section": Setting(int, 0),
+    "seed-source": Setting(str),
+    "variation": Setting(float, 0.0, 1.0),
+    "takes": Setting(int, 1, 100),
+    "phase-method": Setting(str, choices=("follow", "network", "griffin-lim", "all")),
+    "match-statistics": Setting(bool),
+    "coded-file": Setting(str),
+    "phase-encoder": Setting(str),
+    "magnitude-encoder": Setting(str),
+    "lstm-file": Setting(str),
+    "phase-result": Setting(str),
+    "magnitude-result": Setting(str),
+}
+_NAMES = {bool: "True or False", int: "a whole number", float: "a number such as 0.5"}
+_NAMES |= {str: "text", list: "a list such as [24, 48]"}
 
 
 def load(arguments: list[str], generating: bool = False) -> dict:
-    """Settings from config.py, then a preset, a settings.yaml or a clip, then key=value arguments.
+    """Read settings from config.py, then a preset, settings.yaml or clip, then key=value arguments.
 
     Args:
         arguments: command-line words, e.g. ``["demo", "dropout=0.2"]``.
-        generating: whether they are to generate with: of a clip its own random-seed, not its weights'.
+        generating: whether a clip's own random-seed counts, not that of its weights.
 
     Returns:
         A new dict with every key of config.settings and a non-empty ``name``.
@@ -112,53 +105,54 @@ def load(arguments: list[str], generating: bool = False) -> dict:
     """
     settings = dict(config.settings)
     for argument in sorted(arguments, key=lambda argument: "=" in argument):  # keys come last
-        if argument.startswith("-"):
-            key = argument.lstrip("-").partition("=")[0]
-            advice = "--help lists what there is"
-            if key in config.settings:
-                advice = f"settings take no dashes: {key}=VALUE"
-            raise UserError(f"unknown option {_shown(argument)}; {advice}")
-        if "=" in argument:
-            key, text = argument.split("=", 1)
-            update = {key: _read_value(key, text)}
-        elif argument.endswith((".yaml", ".yml")):
-            update = _read_yaml(argument)
-        elif argument.lower().endswith(".wav"):
-            recipe = read_recipe(argument)
-            update = dict(recipe["settings"])
-            if generating:
-                update["random-seed"] = recipe["random-seed"]
-        elif argument in config.presets:
-            update = config.presets[argument]
-        else:
-            raise UserError(f"unknown preset {_shown(argument)}; {_meant(argument)}")
+        update = _read_argument(argument, generating)
         for key in update:
             if key not in config.settings:
                 raise UserError(
-                    f"unknown setting {_shown(key)}{_nearest(key, config.settings)}; "
+                    f"unknown setting {_shortened(key)}{_nearest(key, config.settings)}; "
                     "--help lists every setting"
                 )
         settings.update(update)
     return _checked(settings)
 
 
-def _meant(word):
-    """What a word that is no preset may have been meant to be."""
+def _read_argument(argument, generating):
+    """Settings of one word of the command line."""
+    if argument.startswith("-"):
+        key = argument.lstrip("-").partition("=")[0]
+        advice = "--help lists the options"
+        if key in config.settings:
+            advice = f"settings take no dashes: {key}=VALUE"
+        raise UserError(f"unknown option {_shortened(argument)}; {advice}")
+    if "=" in argument:
+        key, text = argument.split("=", 1)
+        return {key: _read_value(key, text)}
+    if argument.endswith((".yaml", ".yml")):
+        return _read_yaml(argument)
+    if argument.lower().endswith(".wav"):
+        from joanna import audio  # scipy takes a second to import
+
+        metadata = audio.read_clip_metadata(argument)
+        seed = {"random-seed": metadata["random-seed"]} if generating else {}
+        return {**metadata["settings"], **seed}
+    if argument not in config.presets:
+        raise UserError(f"unknown preset {_shortened(argument)}; {_suggestion(argument)}")
+    return config.presets[argument]
+
+
+def _suggestion(word):
+    """What a word that is not a preset was probably meant to be."""
     if word in config.settings:
         return f"settings are given without spaces: {word}=VALUE"
     if word.endswith("]"):
         return "lists are given without spaces: sequence-lengths=[12,24]"
     if re.fullmatch(r".*([/\\].*|\.[A-Za-z]\w*)", word):
         return f"to learn from a recording: source={shlex.quote(word)}"
-    known = f"presets are {', '.join(config.presets)}"
-    return known + (_nearest(word, config.presets) or "; settings are given as key=value")
+    presets = f"presets are {', '.join(config.presets)}"
+    return presets + (_nearest(word, config.presets) or "; settings are given as key=value")
 
 
-# what PyYAML raises: its own, and what Python makes of numbers and dates that are none, or of depth
-_UNREADABLE = (yaml.YAMLError, ValueError, OverflowError, RecursionError, TypeError, AttributeError)
-
-
-def _read_value(key: str, text: str):
+def _read_value(key, text):
     if isinstance(config.settings.get(key), str):
         return text  # YAML would see a comment in 'No #5.wav' and a number in '01'
     if re.fullmatch(r"\d+(:\d+)+", text):
@@ -167,19 +161,19 @@ def _read_value(key: str, text: str):
         return yaml.safe_load(text)
     except _UNREADABLE:
         raise UserError(
-            f"{_shown(key)}: cannot read the value {_shown(text)}; write key=value"
+            f"{_shortened(key)}: cannot read the value {_shortened(text)}; write key=value"
         ) from None
 
 
-def _shown(value) -> str:
-    """A value for a message, shortened: a crafted one may be endless when written out."""
+def _shortened(value):
+    """A value for a message; a crafted one may be endless when written out."""
     try:
         return reprlib.repr(value)
     except ValueError:  # Python writes no integer of more than 4300 digits
         return "a number too long to show"
 
 
-def _read_yaml(path: str) -> dict:
+def _read_yaml(path):
     try:
         values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
@@ -193,108 +187,88 @@ def _read_yaml(path: str) -> dict:
     return values
 
 
-def read_recipe(path: str) -> dict:
-    """What a clip was made with, as generate.py wrote it into the wav.
-
-    Returns:
-        settings, with the random-seed of its weights' training; random-seed, its own; weights, their
-        fingerprints; seed, that of the seed-source or None; name and take of the clip.
-
-    Raises:
-        UserError: the file is missing or no clip of ours.
-    """
-    from joanna import audio  # scipy takes a second to import
-
-    try:
-        recipe = json.loads(audio.read_comment(Path(path)))
-        kinds = {"settings": dict, "random-seed": int, "weights": list, "name": str, "take": int}
-        if all(isinstance(recipe[key], kind) for key, kind in kinds.items()) and "seed" in recipe:
-            if re.fullmatch(_PLAIN, recipe["name"]):
-                return recipe
-    except OSError as error:
-        raise UserError(
-            f"{path}: cannot be read ({error.strerror}); expected a clip that generate.py wrote. "
-            "To learn from a recording: source=PATH"
-        ) from None
-    except (*_UNREADABLE, KeyError):
-        pass
-    raise UserError(
-        f"{path}: holds no recipe; expected a clip that generate.py wrote. "
-        f"To learn from it: source={shlex.quote(path)}"
-    )
-
-
-def _nearest(word: str, known) -> str:
+def _nearest(word, known):
     near = difflib.get_close_matches(word[:40], known, 1)
     return f"; did you mean '{near[0]}'?" if near else ""
 
 
-def _checked(settings: dict) -> dict:
-    for key, (kind, low, high) in _RANGES.items():
-        value = settings[key]
-        if key == "section-count" and value == "auto":
-            continue
-        if kind is float and type(value) in (int, str):  # YAML takes 1e-4 for a word
-            with contextlib.suppress(ValueError, OverflowError):
-                value = settings[key] = float(value)
-        span = f"{low} or more" if high is None else f"{low} to {high}"
-        if type(value) is not kind:
-            expected = _noun(kind) + ("" if low is None else f", {span}")
-            expected += " or auto" if key == "section-count" else ""
-            raise UserError(f"{key} is {_shown(value)}; expected {expected}")
-        if low is not None and not (low <= value and (high is None or value <= high)):
-            raise UserError(f"{key} is {_shown(value)}; expected {span}")
-    for key, choices in _CHOICES.items():
-        if settings[key] not in choices:
-            raise UserError(f"{key} is {_shown(settings[key])}; expected {', '.join(choices)}")
-    lengths = settings["sequence-lengths"]
-    if not isinstance(lengths, list) or not 1 <= len(lengths) <= 100:
-        raise UserError(f"sequence-lengths is {_shown(lengths)}; expected a list such as [24, 48]")
-    if any(type(length) is not int or not 1 <= length <= 65536 for length in lengths):
-        raise UserError(f"sequence-lengths is {_shown(lengths)}; expected whole numbers from 1 to 65536")
-    settings["sequence-lengths"] = list(dict.fromkeys(lengths))
-    if not isinstance(settings["source"], str) or not settings["source"]:
-        raise UserError(f"source is {_shown(settings['source'])}; expected the path of a recording")
-    if not isinstance(settings["seed-source"], str):
-        raise UserError(
-            f"seed-source is {_shown(settings['seed-source'])}; expected the path of a recording"
-        )
+def _checked(settings):
+    """The settings, converted and with a name, if each value and their combination are possible."""
+    for key, setting in SETTINGS.items():
+        settings[key] = _checked_value(key, settings[key], setting)
+    settings["sequence-lengths"] = list(dict.fromkeys(settings["sequence-lengths"]))
+    if not settings["source"]:
+        raise UserError("source is ''; expected the path of a recording")
     if settings["tensorboard"] and not importlib.util.find_spec("tensorboard"):
         raise UserError(
-            "tensorboard is True, but the package is not there; set it False or: "
+            "tensorboard is True, but the package is not installed; set it False or run: "
             ".venv/bin/python -m pip install -r requirements-tensorboard.txt"
         )
     if settings["takes"] > 1 and not settings["variation"]:
         raise UserError(
-            f"takes is {settings['takes']} and variation 0: all would be the same; raise variation"
+            f"takes is {settings['takes']} and variation 0: all takes would be equal; raise variation"
         )
     if not settings["name"]:
         plain = re.sub(r"[^\w.-]", "-", Path(settings["source"]).stem).lstrip("-.")
         settings["name"] = plain[:100] or "song"
-    for key in ("name", *_FILE_NAMES):
-        value = settings[key]
-        if not isinstance(value, str) or not re.fullmatch(_PLAIN, value):
-            raise UserError(
-                f"{key} is {_shown(value)}; expected a plain name of letters, digits, ' ', '.', '-', '_'"
-            )
-    for files in (
-        ("frames", *(settings[key] for key in ("coded-file", "phase-result", "magnitude-result"))),
-        (
-            *(settings[key] for key in ("phase-encoder", "magnitude-encoder")),
-            *(f"{component}-{settings['lstm-file']}" for component in ("phase", "magnitude")),
-        ),
+    _check_file_names(settings)
+    _check_shapes(settings)
+    return settings
+
+
+def _checked_value(key, value, setting):
+    """A setting's value, converted to its type, if it is within its bounds."""
+    if isinstance(value, str) and value in setting.choices:
+        return value
+    if setting.type is str and setting.choices:
+        raise UserError(f"{key} is {_shortened(value)}; expected {', '.join(setting.choices)}")
+    if setting.type is float and type(value) in (int, str):  # YAML takes 1e-4 for a word
+        with contextlib.suppress(ValueError, OverflowError):
+            value = float(value)
+    bounds = f"{setting.low} or more" if setting.high is None else f"{setting.low} to {setting.high}"
+    expected = _NAMES[setting.type]
+    if setting.low is not None and setting.type is not list:
+        expected += f", {bounds}"
+    expected += "".join(f" or {choice}" for choice in setting.choices)
+    if type(value) is not setting.type or (setting.type is list and not 1 <= len(value) <= 100):
+        raise UserError(f"{key} is {_shortened(value)}; expected {expected}")
+    numbers = value if setting.type is list else [value]
+    if setting.type is list and any(type(number) is not int for number in numbers):
+        raise UserError(f"{key} is {_shortened(value)}; expected whole numbers from {bounds}")
+    if setting.low is not None and not all(
+        setting.low <= number and (setting.high is None or number <= setting.high) for number in numbers
     ):
-        for index, name in enumerate(files):
-            if name.lower() in (other.lower() for other in files[:index]):
-                raise UserError(f"two files would be named '{name}'; give each a name of its own")
+        kind = "whole numbers from " if setting.type is list else ""
+        raise UserError(f"{key} is {_shortened(value)}; expected {kind}{bounds}")
+    return value
+
+
+def _check_file_names(settings):
+    encoders, results = ("phase-encoder", "magnitude-encoder"), ("phase-result", "magnitude-result")
+    for key in ("name", "coded-file", "lstm-file", *encoders, *results):
+        if not re.fullmatch(PLAIN_NAME, settings[key]):
+            raise UserError(
+                f"{key} is {_shortened(settings[key])}; expected a plain name of letters, digits, ' ', "
+                "'.', '-', '_'"
+            )
+    output = ["frames", *(settings[key] for key in ("coded-file", *results))]
+    weights = [settings[key] for key in encoders]
+    weights += [f"{component}-{settings['lstm-file']}" for component in ("phase", "magnitude")]
+    for names in (output, weights):
+        for index, name in enumerate(names):
+            if name.lower() in (other.lower() for other in names[:index]):
+                raise UserError(f"two files would be named '{name}'; give each its own name")
+
+
+def _check_shapes(settings):
     if settings["frame-length"] % settings["overlap"]:
         raise UserError(
             f"overlap is {settings['overlap']}, which does not divide frame-length "
-            f"{settings['frame-length']}: the frames could not be joined again; choose a divisor"
+            f"{settings['frame-length']}: the STFT could not be inverted; choose a divisor"
         )
     if settings["block-count"] < settings["overlap"]:
         raise UserError(
-            f"block-count is {settings['block-count']}; one frame alone takes overlap "
+            f"block-count is {settings['block-count']}; a single frame takes overlap "
             f"({settings['overlap']}) blocks: choose a larger block-count"
         )
     if bottleneck(settings) < 1:
@@ -307,17 +281,12 @@ def _checked(settings: dict) -> dict:
             f"seed-section is {settings['seed-section']}; section-count is "
             f"{settings['section-count']}, so expected 0 to {settings['section-count'] - 1}"
         )
-    return settings
-
-
-def _noun(kind: type) -> str:
-    return {int: "a whole number", float: "a number such as 0.5", bool: "True or False"}[kind]
 
 
 def bottleneck(settings: dict) -> int:
     """Units at the bottleneck.
 
-    Each encoder step is dim-decrease narrower than what it is given: 2048 -> 1798, 1548, 1298, 1048.
+    Each encoder step is dim-decrease narrower than its input: 2048 -> 1798, 1548, 1298, 1048.
     """
     return settings["frame-length"] - settings["layer-count"] * settings["dim-decrease"]
 
@@ -327,166 +296,12 @@ def hop(settings: dict) -> int:
     return settings["frame-length"] // settings["overlap"]
 
 
-def _folders(settings):
-    return [ROOT / place / settings["name"] for place in ("output", "weights")]
+def methods(settings: dict) -> list[str]:
+    """The generation methods: part, whole or both."""
+    return ["part", "whole"] if settings["method"] == "both" else [settings["method"]]
 
 
-def output_folder(settings: dict) -> Path:
-    """output/NAME, made if need be."""
-    return _made(_folders(settings)[0])
-
-
-def weights_folder(settings: dict) -> Path:
-    """weights/NAME, made if need be."""
-    return _made(_folders(settings)[1])
-
-
-def _made(path):
-    path.mkdir(parents=True, exist_ok=True)
-    return path
-
-
-def save(settings: dict) -> None:
-    """Write the effective settings to output/NAME/settings.yaml, which then go on from the weights."""
-    text = yaml.safe_dump({**settings, "load-weights": True}, sort_keys=False, allow_unicode=True)
-    path = output_folder(settings) / "settings.yaml"
-    store.write(path, lambda path: path.write_text(text, encoding="utf-8"), sealed=False)
-
-
-def command(stage: str) -> str:
-    """The command that runs a stage's script with the arguments of this one."""
-    words = [word for word in _given if not word.startswith("load-weights=")]
-    return shlex.join([_python(), f"{stage}.py", *words])
-
-
-def _python():
-    """How the Python that runs is called: run.sh uses that of .venv without entering it."""
-    entered = os.environ.get("VIRTUAL_ENV") or Path(sys.prefix).resolve() != (ROOT / ".venv").resolve()
-    return "python" if entered else ".venv/bin/python"
-
-
-_given = []  # the arguments of the script that runs
-
-
-def run_stage(
-    main: Callable[..., None],
-    about: str,
-    sections: tuple[str, ...] = (),
-    writes: bool = True,
-    generating: bool = False,
-    options: dict[str, tuple[str, str, str]] | None = None,
-) -> None:
-    """Run a stage script: --help, settings, main(settings), exit code 2 on a user's mistake.
-
-    Args:
-        main: the stage.
-        about: what --help says of it.
-        sections: headings in config.py whose settings --help lists; none: all.
-        writes: whether it writes to the run's folders, which one process at a time may.
-        generating: as of `load`.
-        options: words like --out that a value follows -> the argument of `main` that takes it, and what
-            --help calls and says of it.
-    """
-    for stream in (sys.stdout, sys.stderr):  # a file's name may be no text in the terminal's alphabet
-        stream.reconfigure(errors="backslashreplace")
-    arguments = [part for word in sys.argv[1:] for part in _parted(word, options or {})]
-    if "-h" in arguments or "--help" in arguments:
-        if hasattr(signal, "SIGPIPE"):
-            signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `--help | head` is no mistake
-        script = Path(sys.argv[0]).name
-        program = "./run.sh" if script == "cost.py" else f"{_python()} {script}"
-        print(help_text(about, sections, program, options))
-        return
-
-    def stop(number, frame):
-        raise Stopped(number)
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, stop)
-    settings, given = {}, {}
-    try:
-        for word, (name, *_) in (options or {}).items():
-            while word in arguments:
-                place = arguments.index(word)
-                given[name] = "".join(arguments[place + 1 : place + 2])
-                if not given[name].lower().endswith(".wav"):
-                    shown = f"{word} {given[name]}".rstrip()
-                    raise UserError(f"{shown}: expected the path of a .wav file after it")
-                del arguments[place : place + 2]
-        if "clip" in given and arguments:
-            raise UserError(
-                f"--from makes a clip with its own settings; for others: "
-                f"{_python()} generate.py {given['clip']} {shlex.join(arguments)}"
-            )
-        _given[:] = [given["clip"]] if "clip" in given else arguments
-        settings.update(load(_given, generating))
-        with locked(settings) if writes else contextlib.nullcontext():
-            main(settings, **given)
-    except UserError as error:
-        sys.exit(_complain(str(error), 2))
-    except OSError as error:
-        sys.exit(_complain(f"{error.filename or 'a file'}: {error.strerror or error}", 2))
-    except Stopped as stopped:
-        again = os.environ.get("JOANNA_COMMAND") or shlex.join([_python(), *sys.argv])
-        if settings and not settings["load-weights"]:
-            again += " load-weights=True"
-        sys.exit(_complain(f"stopped; to go on: {again}", 128 + stopped.args[0]))
-    except Exception as error:
-        # the second is TensorFlow's, which is not imported here
-        if type(error).__name__ not in ("MemoryError", "ResourceExhaustedError", "_ArrayMemoryError"):
-            raise
-        advice = (
-            "close other programs, lower window-batch, batch-size or generate-seconds, "
-            "or learn from fewer seconds"
-        )
-        said = [f" ({line[:200]})" for line in str(error).splitlines() if "llocat" in line]
-        sys.exit(_complain(f"too little memory{''.join(said[:1])}; {advice}", 2))
-
-
-@contextlib.contextmanager
-def locked(settings: dict):
-    """Hold the run's folders alone while in it; the system lets go of a dead process's hold.
-
-    Raises:
-        UserError: another process holds them, or they cannot be written to.
-    """
-    new = [path for path in _folders(settings) if not path.exists()]
-    folders = output_folder(settings), weights_folder(settings)
-    for folder in folders:
-        if not os.access(folder, os.W_OK | os.X_OK):  # now, not after hours of training
-            raise UserError(
-                f"{folder} cannot be written to; change its permissions or choose another name"
-            )
-    path = folders[0] / ".lock"
-    with path.open("a+") as file:
-        try:
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except ImportError:  # not on Windows
-            pass
-        except BlockingIOError:
-            file.seek(0)
-            raise UserError(
-                f"process {file.read().strip() or '?'} is working on '{settings['name']}'; wait for "
-                "it, stop it, or choose another name"
-            ) from None
-        file.truncate(0)
-        print(os.getpid(), file=file, flush=True)
-        try:
-            yield
-        finally:
-            for folder in new:  # a mistyped source leaves none behind
-                if all(inside == path for inside in folder.iterdir()):
-                    shutil.rmtree(folder, ignore_errors=True)
-
-
-def _parted(word, options):
-    option, equals, value = word.partition("=")
-    return [option, value] if equals and option in options else [word]
-
-
-def _complain(text: str, code: int) -> int:
-    program = Path(sys.argv[0]).name
-    print(f"{'run.sh' if program == 'cost.py' else program}: {text}", file=sys.stderr)
-    return code
+def schedule(settings: dict, stage: str) -> tuple[int, int]:
+    """Epochs per iteration and iterations of each training of a stage, autoencoder or lstm."""
+    prefix = "ae" if stage == "autoencoder" else "lstm"
+    return settings[f"{prefix}-epoch"], settings[f"{prefix}-iteration"]

@@ -1,3 +1,4 @@
+import json
 import sys
 
 import numpy as np
@@ -6,26 +7,14 @@ from conftest import PROJECT, tone
 from scipy.io import wavfile
 
 from joanna import audio
-from joanna.settings import UserError
-
-
-@pytest.mark.parametrize("overlap", [2, 4, 8])
-def test_unchanged_frames_come_back(overlap):
-    signal = tone()
-    back = audio.istft(audio.stft(signal, 64, overlap), overlap)
-    inner = slice(64, len(back) - 64)
-    np.testing.assert_allclose(back[inner], signal[: len(back)][inner], atol=1e-12)
-
-
-def test_a_section_of_blocks_gives_the_promised_frames():
-    assert audio.stft(np.ones(175 * 1024), 2048, 2).shape == (174, 2048)
+from joanna.errors import UserError
 
 
 @pytest.mark.parametrize(
     ("dtype", "tolerance"),
     [(np.uint8, 0.01), (np.int16, 1e-4), (np.int32, 1e-6), (np.float32, 1e-6), (np.float64, 1e-6)],
 )
-def test_sample_formats_decode_alike(tmp_path, dtype, tolerance):
+def test_all_sample_formats_decode_to_the_same_audio(tmp_path, dtype, tolerance):
     signal = tone()
     if dtype == np.uint8:
         stored = np.round(signal * 127 + 128).astype(dtype)
@@ -40,7 +29,7 @@ def test_sample_formats_decode_alike(tmp_path, dtype, tolerance):
     assert notes == []
 
 
-def test_24_bit_decodes(tmp_path):
+def test_24_bit_samples_decode(tmp_path):
     import wave
 
     signal = tone()
@@ -54,12 +43,11 @@ def test_24_bit_decodes(tmp_path):
     np.testing.assert_allclose(loaded, signal, atol=1e-6)
 
 
-def test_downmix_and_resampling_are_said_and_done(tmp_path):
+def test_channels_are_mixed_and_resampled_with_a_note(tmp_path):
     signal = tone(rate=11025)
     wavfile.write(tmp_path / "a.wav", 11025, np.stack([signal, 0 * signal, signal], axis=1))
     loaded, notes = audio.load_audio(tmp_path / "a.wav", 4000)
-    assert any("3 channels" in note for note in notes)
-    assert any("11025 Hz to 4000 Hz" in note for note in notes)
+    assert notes == ["mixed 3 channels down to mono", "resampled from 11025 Hz to 4000 Hz"]
     inner = slice(100, 4600)
     np.testing.assert_allclose(loaded[inner], tone()[inner] * 2 / 3, atol=0.01)
 
@@ -67,18 +55,18 @@ def test_downmix_and_resampling_are_said_and_done(tmp_path):
 def test_channels_that_cancel_each_other_are_not_silence(tmp_path):
     wavfile.write(tmp_path / "a.wav", 4000, np.stack([-tone(), tone()], axis=1))
     loaded, notes = audio.load_audio(tmp_path / "a.wav", 4000)
-    assert notes == ["the channels cancel each other: took channel 1 of 2 alone"]
+    assert notes == ["the channels cancel each other: used channel 1 of 2 only"]
     np.testing.assert_allclose(loaded, -tone(), atol=1e-6)
-    channels = [tone(), *15 * [0 * tone()]]  # one of many is quiet in the mix, not cancelled
+    channels = [tone(), *15 * [0 * tone()]]  # quiet in the mix, but not cancelled
     wavfile.write(tmp_path / "b.wav", 4000, np.stack(channels, axis=1))
-    assert audio.load_audio(tmp_path / "b.wav", 4000)[1][0] == "mixed 16 channels down to one"
+    assert audio.load_audio(tmp_path / "b.wav", 4000)[1][0] == "mixed 16 channels down to mono"
 
 
 @pytest.mark.parametrize("peak", [3.0, 0.003])
-def test_too_loud_or_too_quiet_is_brought_to_full_scale(tmp_path, peak):
+def test_peaks_beyond_or_far_below_full_scale_are_scaled(tmp_path, peak):
     wavfile.write(tmp_path / "a.wav", 4000, (peak * tone() / np.abs(tone()).max()).astype(np.float32))
     loaded, notes = audio.load_audio(tmp_path / "a.wav", 4000)
-    assert notes == [f"peak brought from {peak:g} to 0.99 of full scale"]
+    assert notes == [f"peak scaled from {peak:g} to 0.99 of full scale"]
     np.testing.assert_allclose(loaded, 0.99 * tone() / np.abs(tone()).max(), atol=1e-5)
 
 
@@ -92,23 +80,23 @@ BAD = {
     "not a": lambda path: path.write_bytes(b""),
     "not a readable": lambda path: path.write_bytes(b"hello, not audio") and path,
     "truncated wav": lambda path: path.write_bytes(_write(path, tone()).read_bytes()[:-3000]),
-    "holds no samples": lambda path: _write(path, np.zeros(0, np.int16)),
-    "all silence": lambda path: _write(path, np.zeros(4000, np.int16)),
-    "NaN, Inf": lambda path: _write(path, np.full(4000, np.nan, np.float32)),
+    "contains no samples": lambda path: _write(path, np.zeros(0, np.int16)),
+    "silent": lambda path: _write(path, np.zeros(4000, np.int16)),
+    "contains NaN, Inf": lambda path: _write(path, np.full(4000, np.nan, np.float32)),
 }
 
 
-@pytest.mark.parametrize("words", BAD)
-def test_bad_files_are_refused(tmp_path, words):
+@pytest.mark.parametrize("reason", BAD)
+def test_bad_files_are_refused(tmp_path, reason):
     path = tmp_path / "bad.wav"
-    BAD[words](path)
+    BAD[reason](path)
     with pytest.raises(UserError) as caught:
         audio.load_audio(path, 4000)
-    assert words in str(caught.value)
+    assert reason in str(caught.value)
     assert str(path) in str(caught.value)
 
 
-def test_saved_audio_is_16_bit_and_comes_back(tmp_path):
+def test_saved_audio_is_16_bit(tmp_path):
     audio.save_audio(tmp_path / "a.wav", tone(), 4000)
     rate, samples = wavfile.read(tmp_path / "a.wav")
     assert (rate, samples.dtype) == (4000, np.int16)
@@ -116,19 +104,19 @@ def test_saved_audio_is_16_bit_and_comes_back(tmp_path):
 
 
 @pytest.mark.parametrize("ending", ["flac", "ogg", "mp3", "aiff"])
-def test_other_recordings_are_read_with_soundfile(tmp_path, ending):
+def test_other_formats_are_read_with_soundfile(tmp_path, ending):
     soundfile = pytest.importorskip("soundfile")
     path, signal = tmp_path / f"a.{ending}", tone(1.0, 16000)
     soundfile.write(path, np.stack([signal, signal], axis=1), 16000)
     loaded, notes = audio.load_audio(path, 16000)
-    assert notes == ["mixed 2 channels down to one"]
+    assert notes == ["mixed 2 channels down to mono"]
     size = min(len(loaded), len(signal))
-    assert abs(len(loaded) - len(signal)) < 2500  # an mp3 is padded
+    assert abs(len(loaded) - len(signal)) < 2500  # mp3 pads
     best = max(np.corrcoef(loaded[lag:size], signal[: size - lag])[0, 1] for lag in range(0, 1200))
     assert best > (0.99 if ending in ("ogg", "mp3") else 0.999999)
 
 
-def test_without_soundfile_it_is_said_how_to_get_it(tmp_path, monkeypatch):
+def test_without_soundfile_the_message_tells_how_to_install_it(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "soundfile", None)
     path = tmp_path / "a.flac"
     path.write_bytes(b"fLaC" + bytes(100))
@@ -138,18 +126,49 @@ def test_without_soundfile_it_is_said_how_to_get_it(tmp_path, monkeypatch):
         audio.load_audio(path, 16000)
 
 
-def test_the_wavs_that_ship_are_wavs():
+def test_the_shipped_wavs_are_readable():
     shipped = [path for folder in ("docs", "sources") for path in (PROJECT / folder).glob("*.wav")]
     assert len(shipped) >= 2
     for path in shipped:
         assert wavfile.read(path)[1].any(), path
 
 
-def test_a_comment_comes_back_and_changes_no_sample(tmp_path):
+def test_a_comment_is_read_back_and_changes_no_sample(tmp_path):
     plain, path = tmp_path / "plain.wav", tmp_path / "a.wav"
     audio.save_audio(plain, tone(), 4000)
-    for comment in ("", "x", "a recipe: {é}" * 100):
+    for comment in ("", "x", "metadata: {é}" * 100):
         audio.save_audio(path, tone(), 4000, comment)
         assert audio.read_comment(path) == comment
         np.testing.assert_array_equal(wavfile.read(path)[1], wavfile.read(plain)[1])
         assert audio.load_audio(path, 4000)[1] == []
+
+
+METADATA = {"settings": {}, "random-seed": 1, "weights": [], "seed": None, "name": "part-24", "take": 1}
+
+
+def test_clip_metadata_is_read_back(tmp_path):
+    audio.save_audio(tmp_path / "a.wav", tone(), 4000, json.dumps(METADATA))
+    assert audio.read_clip_metadata(str(tmp_path / "a.wav")) == METADATA
+
+
+@pytest.mark.parametrize(
+    "comment",
+    ["", "text", "[]", "{}", "[" * 100_000, "9" * 5000]
+    + [json.dumps({**METADATA, **wrong}) for wrong in ({"name": "../a"}, {"take": "1"}, {"weights": {}})]
+    + [json.dumps({key: METADATA[key] for key in METADATA if key != "seed"})],
+)
+def test_wavs_without_clip_metadata_are_refused(tmp_path, comment):
+    path = tmp_path / "a.wav"
+    audio.save_audio(path, tone(), 4000, comment)
+    with pytest.raises(UserError, match="a.wav: holds no metadata of a clip; .*: source="):
+        audio.read_clip_metadata(str(path))
+    with pytest.raises(UserError, match=r"none.wav: cannot be read \(No such file"):
+        audio.read_clip_metadata(str(tmp_path / "none.wav"))
+
+
+@pytest.mark.parametrize(("peak", "rms"), [(0.4, 0.1), (1e-3, 0.1), (1.0, 0.99 / 2)])
+def test_match_loudness_keeps_the_peak_below_full_scale(peak, rms):
+    signal = np.array([peak, 0, 0, 0])
+    matched = audio.match_loudness(signal, np.full(10, 0.1 if peak < 1 else 0.6))
+    assert audio.rms(matched) == pytest.approx(rms)
+    assert not audio.match_loudness(np.zeros(4), signal).any()

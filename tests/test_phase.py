@@ -1,28 +1,44 @@
 import numpy as np
+import pytest
 from conftest import tone
 
-from joanna import audio, phase
+from joanna import phase
+from joanna.spectra import istft, stft
 
 
-def test_follow_finds_the_places_and_goes_straight_on():
+def test_follow_finds_the_frames_and_continues_without_a_jump():
     song = np.random.default_rng(0).normal(size=(60, 64))
     path = [*range(10, 25), *range(40, 52), *range(3, 9)]
     noise = np.random.default_rng(1).normal(0, 0.5, size=(len(path), 64))
     assert phase.follow(song[path] + noise, song).tolist() == path
-    # a frame that is only a little more like another place is no reason to go there
+    # a single frame slightly closer to another one does not justify a jump
     straight = song[5:15].copy()
     straight[4] = 0.45 * song[9] + 0.55 * song[30]
     assert phase.follow(straight, song).tolist() == list(range(5, 15))
 
 
-def test_griffin_lim_makes_phases_fit_at_overlap_4():
-    spectra = audio.stft(tone(), 64, 4)
-    magnitude = np.abs(spectra)
-    rng = np.random.default_rng(0)
+def test_griffin_lim_makes_phases_consistent_at_overlap_4():
+    magnitude = np.abs(stft(tone(), 64, 4))
+    initial = np.random.default_rng(0).uniform(-np.pi, np.pi, magnitude.shape)
 
-    def misfit(angles):
-        signal = audio.istft(magnitude * np.exp(1j * angles), 4)
-        return np.mean(np.square(np.abs(audio.stft(signal, 64, 4)) - magnitude))
+    def inconsistency(phases):
+        audio = istft(magnitude * np.exp(1j * phases), 4)
+        return np.mean(np.square(np.abs(stft(audio, 64, 4)) - magnitude))
 
-    guess = rng.uniform(-np.pi, np.pi, magnitude.shape)
-    assert misfit(phase.griffin_lim(magnitude, guess, 4)) < 0.2 * misfit(guess)
+    assert inconsistency(phase.griffin_lim(magnitude, initial, 4)) < 0.2 * inconsistency(initial)
+
+
+@pytest.mark.parametrize("name", phase.PHASE_METHODS)
+def test_every_phase_method_gives_phases_from_the_inputs_it_asks_for(name):
+    rng, method = np.random.default_rng(0), phase.PHASE_METHODS[name]
+    frames, phases = rng.normal(size=(20, 64)), rng.uniform(-np.pi, np.pi, size=(20, 64))
+    generated = phases[:8] if method.generates_phase else None
+    linear = np.abs(frames[:8])
+    result = method.phases(phase.PhaseInputs(frames[4:12], generated, linear, frames, phases, 4))
+    expected = {
+        "follow": phases[4:12],
+        "network": phases[:8],
+        "griffin-lim": phase.griffin_lim(linear, phases[:8], 4),
+    }
+    np.testing.assert_array_equal(result, expected[name])
+    assert method.minimum_overlap == (4 if name == "griffin-lim" else 2)

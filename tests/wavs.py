@@ -1,5 +1,6 @@
-"""Wav files byte by byte: every variant a program may have written, and what breaks them."""
+"""Wav files as bytes: readable variants, unreadable files, and random mutations of both."""
 
+import random
 import struct
 
 import numpy as np
@@ -10,120 +11,125 @@ _GUID = bytes.fromhex("000000001000800000aa00389b71")
 
 
 def chunk(name: bytes, data: bytes, size: int | None = None) -> bytes:
-    """A RIFF chunk; its header may lie about its size."""
+    """A RIFF chunk; `size` declares a wrong size."""
     declared = len(data) if size is None else size
     return name + struct.pack("<I", declared) + data + b"\0" * (len(data) % 2)
 
 
-def head(tag: int, channels: int, bits: int, rate: int = RATE, more: bytes = b"") -> bytes:
-    """A format chunk."""
+def format_chunk(tag: int, channels: int, bits: int, rate: int = RATE, more: bytes = b"") -> bytes:
+    """A format chunk; `more` extends it."""
     block = channels * ((bits + 7) // 8)
     fields = tag, channels, rate, rate * block % 2**32, block % 2**16, bits
     return chunk(b"fmt ", struct.pack("<HHIIHH", *fields) + more)
 
 
+def extensible(tag: int, channels: int, bits: int) -> bytes:
+    """An extensible format chunk, mono or stereo."""
+    mask = 3 if channels == 2 else 0
+    return format_chunk(0xFFFE, channels, bits, more=struct.pack("<HHIH", 22, bits, mask, tag) + _GUID)
+
+
 def wav(*chunks: bytes, size: int | None = None, riff: bytes = b"RIFF") -> bytes:
-    """A file of chunks; its header may lie about its size."""
+    """A wav file of chunks; `size` declares a wrong size."""
     body = b"WAVE" + b"".join(chunks)
     return riff + struct.pack("<I", len(body) if size is None else size) + body
 
 
-def samples(bits: int, channels: int = 1, real: bool = False) -> bytes:
+def tone_bytes(bits: int, channels: int = 1, floating: bool = False) -> bytes:
     """The tone in every channel, as PCM or float."""
     tone = np.repeat(TONE[:, None], channels, axis=1)
-    if real:
+    if floating:
         return tone.astype(f"<f{bits // 8}").tobytes()
     if bits == 8:
         return np.round(tone * 127 + 128).astype("u1").tobytes()
-    whole = np.round(tone * (2 ** (bits - 1) - 1)).astype("<i8")
-    return whole.view("u1").reshape(-1, 8)[:, : bits // 8].tobytes()
+    integers = np.round(tone * (2 ** (bits - 1) - 1)).astype("<i8")
+    return integers.view("u1").reshape(-1, 8)[:, : bits // 8].tobytes()
 
 
 def readable() -> dict[str, bytes]:
-    """Variants that hold the tone, by name."""
-    fmt, data = head(1, 1, 16), chunk(b"data", samples(16))
-    found = {
-        "odd chunks first": wav(
+    """Name -> wav that contains the tone."""
+    fmt, pcm = format_chunk(1, 1, 16), tone_bytes(16)
+    data = chunk(b"data", pcm)
+    variants = {
+        "unknown chunks before the data": wav(
             chunk(b"LIST", b"INFOabc"), fmt, chunk(b"bext", bytes(603)), chunk(b"junk", b"abc"), data
         ),
-        "chunks after": wav(
+        "chunks after the data": wav(
             fmt, data, chunk(b"LIST", b"INFOISFT\5\0\0\0hello\0"), chunk(b"id3 ", bytes(9))
         ),
-        "written to a pipe": wav(fmt, chunk(b"data", samples(16), 2**32 - 1), size=2**32 - 1),
-        "the data's size too long": wav(fmt, chunk(b"data", samples(16), 100_000)),
-        "bytes after the end": wav(fmt, data) + bytes(1000),
+        "written to a pipe": wav(fmt, chunk(b"data", pcm, 2**32 - 1), size=2**32 - 1),
+        "declared data size too long": wav(fmt, chunk(b"data", pcm, 100_000)),
+        "trailing bytes": wav(fmt, data) + bytes(1000),
         "RF64": wav(
-            chunk(b"ds64", struct.pack("<QQQI", len(samples(16)) + 80, len(samples(16)), len(TONE), 0)),
+            chunk(b"ds64", struct.pack("<QQQI", len(pcm) + 80, len(pcm), len(TONE), 0)),
             fmt,
-            chunk(b"data", samples(16), 2**32 - 1),
+            chunk(b"data", pcm, 2**32 - 1),
             size=2**32 - 1,
             riff=b"RF64",
         ),
     }
     for bits in (8, 16, 24, 32):
         for channels in (1, 2, 3, 6, 8):
-            data = chunk(b"data", samples(bits, channels))
-            found[f"PCM {bits}, {channels} channels"] = wav(head(1, channels, bits), data)
-        more = struct.pack("<HHI", 22, bits, 3) + struct.pack("<H", 1) + _GUID
-        data = chunk(b"data", samples(bits, 2))
-        found[f"PCM {bits}, extensible"] = wav(head(0xFFFE, 2, bits, more=more), data)
+            data = chunk(b"data", tone_bytes(bits, channels))
+            variants[f"PCM {bits}, {channels} channels"] = wav(format_chunk(1, channels, bits), data)
+        data = chunk(b"data", tone_bytes(bits, 2))
+        variants[f"PCM {bits}, extensible"] = wav(extensible(1, 2, bits), data)
     for bits in (32, 64):
-        data = chunk(b"data", samples(bits, real=True))
-        found[f"float {bits}"] = wav(head(3, 1, bits), data)
-        more = struct.pack("<HHI", 22, bits, 0) + struct.pack("<H", 3) + _GUID
-        found[f"float {bits}, extensible"] = wav(head(0xFFFE, 1, bits, more=more), data)
-    return found
+        data = chunk(b"data", tone_bytes(bits, floating=True))
+        variants[f"float {bits}"] = wav(format_chunk(3, 1, bits), data)
+        variants[f"float {bits}, extensible"] = wav(extensible(3, 1, bits), data)
+    return variants
 
 
 def unreadable() -> dict[str, bytes]:
-    """Files that are to be refused, by name."""
-    fmt, data = head(1, 1, 16), chunk(b"data", samples(16))
-    short = chunk(b"data", samples(16)[:900], 2**32 - 16)
-    beyond = np.full(100, 1e300).tobytes()
+    """Name -> file that must be refused."""
+    fmt, data = format_chunk(1, 1, 16), chunk(b"data", tone_bytes(16))
+    short = chunk(b"data", tone_bytes(16)[:900], 2**32 - 16)
+    huge = np.full(100, 1e300).tobytes()
     return {
         "empty": b"",
-        "a header alone": b"RIFF",
+        "only four bytes": b"RIFF",
         "no chunks": wav(),
         "no data": wav(fmt),
         "no samples": wav(fmt, chunk(b"data", b"")),
         "data before the format": wav(data, fmt),
-        "4 GB declared, 1 KB there": wav(fmt, short, size=2**32 - 8),
-        "cut in the middle": wav(fmt, data)[:1000],
-        "A-law": wav(head(6, 1, 8), chunk(b"data", bytes(4000))),
-        "mu-law": wav(head(7, 1, 8), chunk(b"data", bytes(4000))),
-        "ADPCM": wav(head(2, 1, 4), chunk(b"data", bytes(4000))),
-        "float 16": wav(head(3, 1, 16), chunk(b"data", samples(16, real=True))),
-        "no channels": wav(head(1, 0, 16), data),
-        "65535 channels": wav(head(1, 65535, 16), data),
-        "no rate": wav(head(1, 1, 16, rate=0), data),
-        "a rate of 1 Hz": wav(head(1, 1, 16, rate=1), data),
-        "a rate of 2 GHz": wav(head(1, 1, 16, rate=2 * 10**9), data),
-        "NaN": wav(head(3, 1, 32), chunk(b"data", np.full(100, np.nan, "<f4").tobytes())),
-        "beyond float": wav(head(3, 1, 64), chunk(b"data", beyond)),
+        "4 GB declared, 1 KB present": wav(fmt, short, size=2**32 - 8),
+        "truncated": wav(fmt, data)[:1000],
+        "A-law": wav(format_chunk(6, 1, 8), chunk(b"data", bytes(4000))),
+        "mu-law": wav(format_chunk(7, 1, 8), chunk(b"data", bytes(4000))),
+        "ADPCM": wav(format_chunk(2, 1, 4), chunk(b"data", bytes(4000))),
+        "float 16": wav(format_chunk(3, 1, 16), chunk(b"data", tone_bytes(16, floating=True))),
+        "no channels": wav(format_chunk(1, 0, 16), data),
+        "65535 channels": wav(format_chunk(1, 65535, 16), data),
+        "rate 0": wav(format_chunk(1, 1, 16, rate=0), data),
+        "rate 1 Hz": wav(format_chunk(1, 1, 16, rate=1), data),
+        "rate 2 GHz": wav(format_chunk(1, 1, 16, rate=2 * 10**9), data),
+        "NaN": wav(format_chunk(3, 1, 32), chunk(b"data", np.full(100, np.nan, "<f4").tobytes())),
+        "beyond float32": wav(format_chunk(3, 1, 64), chunk(b"data", huge)),
         "silence": wav(fmt, chunk(b"data", bytes(3200))),
-        "an mp3": b"ID3\4\0\0\0\0\0\0" + bytes(1000),
-        "a text": b"not a recording\n" * 100,
+        "mp3": b"ID3\4\0\0\0\0\0\0" + bytes(1000),
+        "text": b"not a recording\n" * 100,
     }
 
 
-def mutated(rng) -> bytes:
-    """A variant with some bytes altered, sizes lied about, or its end cut off, by a `random.Random`."""
+def mutated(rng: random.Random) -> bytes:
+    """A file of either kind with bytes or sizes altered, inserted or removed."""
     data = bytearray(rng.choice(_ALL))
     for _ in range(rng.choice((1, 1, 2, 4, 16))):
         if not data:
             break
-        what = rng.randrange(5)
-        place = rng.randrange(min(len(data), 120) if rng.random() < 0.8 else len(data))
-        if what == 0:
-            data[place] = rng.randrange(256)
-        elif what == 1:
-            data[place : place + 4] = rng.choice(_SIZES)
-        elif what == 2:
-            del data[place : place + rng.choice((1, 2, 8, 100))]
-        elif what == 3:
-            data[place:place] = bytes(rng.randrange(256) for _ in range(rng.choice((1, 2, 8, 100))))
+        mutation = rng.randrange(5)
+        start = rng.randrange(min(len(data), 120) if rng.random() < 0.8 else len(data))
+        if mutation == 0:
+            data[start] = rng.randrange(256)
+        elif mutation == 1:
+            data[start : start + 4] = rng.choice(_SIZES)
+        elif mutation == 2:
+            del data[start : start + rng.choice((1, 2, 8, 100))]
+        elif mutation == 3:
+            data[start:start] = bytes(rng.randrange(256) for _ in range(rng.choice((1, 2, 8, 100))))
         else:
-            del data[place:]
+            del data[start:]
     return bytes(data)
 
 

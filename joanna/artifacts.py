@@ -1,0 +1,284 @@
+"""What the stages hand over: normalised frames and latents, with the provenance of their files."""
+
+import functools
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from joanna import files
+from joanna.errors import UserError
+from joanna.run import Run
+from joanna.settings import SETTINGS, bottleneck
+from joanna.source import source_path
+from joanna.spectra import COMPONENTS, denormalize
+
+STAGES = ("preprocess", "autoencoder", "lstm", "generate")
+
+
+def provenance(run: Run, stage: str, training: bool = False) -> dict:
+    """What the files of a stage are made from: settings, and the digest of the source.
+
+    Args:
+        run: the run.
+        stage: stage that writes the files.
+        training: whether to include the settings that only the training depends on.
+    """
+    stages = STAGES[: STAGES.index(stage) + 1]
+    made_from = {
+        key: run.settings[key]
+        for key, setting in SETTINGS.items()
+        if setting.stage in stages and (training or not setting.training_only)
+    }
+    recordings = [(path, path.stat().st_mtime_ns, path.stat().st_size) for path in run.source_files()]
+    return {**made_from, "source": _source_digest(*recordings)}
+
+
+@functools.cache
+def _source_digest(*recordings):
+    """Digest of files (path, modification time, size); an unchanged one is read once."""
+    return files.content_digest(*(path for path, *_ in recordings))[:16]
+
+
+def mismatch_reason(attributes: dict, run: Run, stage: str, training: bool = False) -> str | None:
+    """Why a file does not fit the settings, and how to make it fit; None if it does.
+
+    Args:
+        attributes: of the HDF5 file; its provenance is the JSON in ``recipe``.
+        run: the run.
+        stage: stage that wrote the file.
+        training: whether the settings that only the training depends on must be equal, too.
+    """
+    try:
+        stored = dict(json.loads(attributes["recipe"]))
+    except (KeyError, ValueError, TypeError):
+        return "does not record its settings"
+    for key, value in provenance(run, stage, training).items():
+        if stored.get(key) == value:
+            continue
+        if key == "source":
+            return f"was made from another recording than {run.settings['source']}"
+        return (
+            f"was made with {key} {stored.get(key)}, the settings say {value} "
+            f"(to keep it, set {key}={stored.get(key)} or another name=)"
+        )
+    return None
+
+
+def save_arrays(
+    path: Path, run: Run, stage: str, arrays: dict[str, np.ndarray], attributes: dict
+) -> None:
+    """Write arrays, attributes and the stage's provenance to an HDF5 file.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+
+    def fill(path):
+        with h5py.File(path, "w") as file:
+            for name, array in arrays.items():
+                file.create_dataset(name, data=array)
+            file.attrs["recipe"] = json.dumps(provenance(run, stage))
+            file.attrs.update(attributes)
+
+    files.write(path, fill, sum(array.nbytes for array in arrays.values()) + files.HDF5_OVERHEAD)
+
+
+def load_arrays(path: Path, run: Run, stage: str, shapes: dict[str, tuple]) -> tuple[dict, dict]:
+    """Read float32 arrays and the attributes of a file that `stage` wrote.
+
+    Args:
+        path: the file.
+        run: the run, whose settings the file must fit.
+        stage: stage that wrote it.
+        shapes: array's name -> its shape; None: any size, equal across arrays; -1: any size.
+
+    Raises:
+        UserError: the file is missing, damaged, made with other settings or lacks an array.
+    """
+    try:
+        with files.open_h5(path) as file:
+            attributes = dict(file.attrs)
+            reason = mismatch_reason(attributes, run, stage)
+            if reason:
+                raise UserError(f"{path} {reason}", rerun=stage)
+            attributes["identity"] = str(attributes["identity"])
+            arrays = {name: file[name][()] for name in shapes}
+    except files.DamagedError as error:
+        raise UserError(str(error), rerun=stage) from None
+    except files.MALFORMED as error:
+        raise UserError(f"{path} is damaged ({str(error).splitlines()[0]})", rerun=stage) from None
+    shared = set()
+    for name, shape in shapes.items():
+        array = arrays[name]
+        fits = array.dtype == np.float32 and array.ndim == len(shape)
+        if fits:
+            pairs = list(zip(array.shape, shape, strict=True))
+            shared.update(size for size, expected in pairs if expected is None)
+            fits = all(expected in (None, -1, size) for size, expected in pairs)
+        if not fits or len(shared) > 1 or not array.size or not np.isfinite(array).all():
+            raise UserError(f"{path} is damaged: {name} does not fit the settings", rerun=stage)
+    return arrays, attributes
+
+
+@dataclass
+class ComponentFrames:
+    """Frames of one component.
+
+    Attributes:
+        frames: ``(M, F)`` float32, normalised to mean 0 and std 1 in each bin.
+        mean: ``(F,)`` float32.
+        std: ``(F,)`` float32.
+    """
+
+    frames: np.ndarray
+    mean: np.ndarray
+    std: np.ndarray
+
+    def normalize(self, frames: np.ndarray) -> np.ndarray:
+        """Frames ``(N, F)`` of other audio, normalized as the song's; float32."""
+        return ((frames - self.mean) / self.std).astype(np.float32)
+
+    def restore(self, frames: np.ndarray) -> np.ndarray:
+        """Normalised frames ``(N, F)`` at the song's mean and std."""
+        return denormalize(frames, self.mean, self.std)
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+
+@dataclass
+class Frames:
+    """The song as preprocess.py hands it over.
+
+    Attributes:
+        components: phase and magnitude.
+        audio: ``(S,)`` float32 at sample-rate, what was learned from.
+        blocks: blocks per section.
+        digest: digest of the frames; set by `load`.
+    """
+
+    components: dict[str, ComponentFrames]
+    audio: np.ndarray
+    blocks: int
+    digest: str = ""
+
+    def __len__(self) -> int:
+        return len(next(iter(self.components.values())))
+
+    def save(self, run: Run) -> None:
+        """Write frames.h5.
+
+        Raises:
+            UserError: it cannot be written.
+        """
+        arrays = {"audio": self.audio.astype(np.float32)}
+        for name, component in self.components.items():
+            arrays[f"{name}/frames"] = component.frames
+            arrays[f"{name}/mean"], arrays[f"{name}/deviation"] = component.mean, component.std
+        self.digest = files.array_digest(*(part.frames for part in self.components.values()))
+        attributes = {"identity": self.digest, "blocks": self.blocks}
+        save_arrays(run.frames_file, run, "preprocess", arrays, attributes)
+
+    @classmethod
+    def load(cls, run: Run) -> "Frames":
+        """Read frames.h5.
+
+        Raises:
+            UserError: see `load_arrays`.
+        """
+        width, shapes = run.settings["frame-length"], {"audio": (-1,)}
+        for name in COMPONENTS:
+            shapes |= {f"{name}/frames": (None, width)}
+            shapes |= {f"{name}/{key}": (width,) for key in ("mean", "deviation")}
+        arrays, attributes = load_arrays(run.frames_file, run, "preprocess", shapes)
+        if not (str(attributes.get("blocks")).isdecimal() and int(attributes["blocks"]) > 0):
+            raise UserError(
+                f"{run.frames_file} is damaged: its section layout is missing", rerun="preprocess"
+            )
+        components = {
+            name: ComponentFrames(*(arrays[f"{name}/{key}"] for key in ("frames", "mean", "deviation")))
+            for name in COMPONENTS
+        }
+        return cls(components, arrays["audio"], int(attributes["blocks"]), attributes["identity"])
+
+
+@dataclass
+class Latents:
+    """The coded file as autoencoder.py hands it over.
+
+    Attributes:
+        components: phase and magnitude, ``(M, Z)`` float32 each.
+        weights: component -> digest of the weights file that encoded it.
+        digest: digest of the latents; set by `load`.
+    """
+
+    components: dict[str, np.ndarray]
+    weights: dict[str, str]
+    digest: str = ""
+
+    def save(self, run: Run) -> None:
+        """Write the coded file.
+
+        Raises:
+            UserError: it cannot be written.
+        """
+        self.digest = files.array_digest(*self.components.values())
+        attributes = {
+            "identity": self.digest,
+            "weights": [self.weights[name] for name in self.components],
+        }
+        save_arrays(run.latents_file, run, "autoencoder", self.components, attributes)
+
+    @classmethod
+    def load(cls, run: Run) -> "Latents":
+        """Read the coded file.
+
+        Raises:
+            UserError: see `load_arrays`.
+        """
+        shapes = dict.fromkeys(COMPONENTS, (None, bottleneck(run.settings)))
+        arrays, attributes = load_arrays(run.latents_file, run, "autoencoder", shapes)
+        weights = dict(zip(COMPONENTS, map(str, attributes.get("weights", [])), strict=False))
+        return cls(arrays, weights, attributes["identity"])
+
+
+def check_lengths(run: Run, frames: int, blocks: int) -> None:
+    """Check that a song is long enough for the windows cut from it later.
+
+    Args:
+        run: the run.
+        frames: frames of the song.
+        blocks: blocks per section.
+
+    Raises:
+        UserError: a setting asks for more frames than the song has.
+    """
+    settings = run.settings
+    if frames < 3:
+        raise UserError(
+            f"section-count {settings['section-count']} x {blocks} blocks make {frames} frames, too few "
+            "to learn from: raise section-count or block-count"
+        )
+    if settings["window-length"] >= frames:
+        raise UserError(
+            f"window-length is {settings['window-length']}; the song has {frames} frames, so expected "
+            f"at most {frames - 1}: lower it, or learn from more of the song (start, seconds, "
+            "section-count, block-count)"
+        )
+    longest, start = max(settings["sequence-lengths"]), settings["seed-section"] * blocks
+    if settings["seed-source"]:
+        path = source_path(run.root, settings, "seed-source")
+        if not path.is_file():
+            what = "a folder; expected one recording" if path.is_dir() else "no such file"
+            raise UserError(
+                f"seed-source {path}: {what}; put a recording there, or leave seed-source empty to "
+                "start from seed-section"
+            )
+    elif longest > frames - start:
+        raise UserError(
+            f"sequence-lengths has {longest}; from seed-section {settings['seed-section']} on the "
+            f"song has {max(0, frames - start)} frames: lower one of them"
+        )

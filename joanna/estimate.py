@@ -1,0 +1,149 @@
+"""Estimate what a run costs on this machine, from a few timed training steps. run.sh calls it first.
+
+`python -m joanna.estimate [preset] [key=value ...]`; with --outputs it prints what the run has written.
+"""
+
+import math
+import re
+import shlex
+import statistics
+import sys
+import time
+
+from joanna import cli, files, settings
+from joanna.progress import duration
+from joanna.resources import TimeBudget, check_memory
+from joanna.run import Run
+from joanna.source import load_source
+from joanna.spectra import COMPONENTS
+
+_ABOUT = """JOANNA learns one song and writes new audio in its style.
+
+./run.sh runs preprocess.py, autoencoder.py, lstm.py and generate.py in order. Each script also runs alone
+and has its own --help. They read the source and write weights/NAME/ and output/NAME/, where report.html
+plays the results. The same command resumes a stopped run. ./run.sh test runs the tests.
+
+    ./run.sh demo
+    ./run.sh demo source=./sources/mine.wav
+    ./run.sh demo source=./sources/mine.wav minutes=30
+    ./run.sh output/harp/settings.yaml random-seed=1 name=again
+"""
+_LONG_RUN = 3_000_000  # frames trained on; a shorter run takes minutes and is not measured
+_STEPS = 5  # timed steps, after one that traces
+
+
+def max_frames(chosen: dict) -> float:
+    """Most frames of an epoch, however long the source is; infinite for section-count auto."""
+    if chosen["section-count"] == "auto":
+        return math.inf
+    return chosen["section-count"] * chosen["block-count"]
+
+
+def song_frames(run: Run) -> int:
+    """Approximate frames of an epoch; reads the source."""
+    samples = len(load_source(run.root, run.settings)[0])
+    return int(min(samples // settings.hop(run.settings), max_frames(run.settings)))
+
+
+def total_epochs(chosen: dict) -> tuple[int, int]:
+    """Epochs of each autoencoder and of each LSTM training in a whole run."""
+    autoencoder, lstm = (
+        math.prod(settings.schedule(chosen, stage)) for stage in ("autoencoder", "lstm")
+    )
+    return autoencoder, lstm
+
+
+def seconds_per_frame(chosen: dict, frames: int) -> tuple[float, float]:
+    """Measured training seconds per frame: autoencoder, and both LSTM trainings together.
+
+    Steps have the size of those of a song of `frames`, because a small step takes nearly as long as a
+    large one.
+    """
+    import numpy as np
+
+    from joanna import model, training
+
+    networks, length = model.build(chosen), chosen["window-length"]
+    rows = len(training.even_batches(np.arange(frames), chosen["batch-size"])[0])
+    windows = len(training.even_batches(np.arange(-(-frames // length)), chosen["window-batch"])[0])
+    width, latent = chosen["frame-length"], settings.bottleneck(chosen)
+
+    def measure(network, inputs, targets):
+        training.compile_model(network)
+        seconds = []
+        for _ in range(_STEPS + 1):
+            started = time.monotonic()
+            network.train_on_batch(inputs, targets)
+            seconds.append(time.monotonic() - started)
+        return statistics.median(seconds[1:]) / (inputs.size / inputs.shape[-1])
+
+    single = np.zeros((rows, width), np.float32)
+    latents = np.zeros((windows, length, latent), np.float32)
+    song = np.zeros((windows, length, width), np.float32)
+    autoencoder = measure(networks.autoencoder, single, single)
+    spliced = measure(networks.latent_decoder, latents, song)
+    networks.spliced_lstm.trainable = False
+    return autoencoder, spliced + measure(networks.generator, latents, latents)
+
+
+def print_outputs(run: Run) -> None:
+    """Print the wavs that were generated last, and the report."""
+    names = [
+        name for name in files.manifest_files(run.manifest_file) if name.endswith((".wav", ".html"))
+    ]
+    print("listen to:", *(run.output / name for name in names), sep="\n  ")
+
+
+def _print_minutes(chosen, arguments):
+    """Print which arguments `minutes` overrules, and a warning if it is too short."""
+    keys = [word.partition("=")[0] for word in arguments]
+    ignored = [key for key in keys if re.fullmatch("(ae|lstm)-(epoch|iteration)", key)]
+    if ignored:
+        print(
+            f"note: {' and '.join(ignored)} will have no effect, because minutes is "
+            f"{chosen['minutes']:g}; set minutes=0 to train by epochs"
+        )
+    overhead = TimeBudget(chosen).overhead_seconds()
+    if 60 * chosen["minutes"] < overhead:
+        print(
+            f"warning: minutes is {chosen['minutes']:g}; starting, saving and generating take "
+            f"{overhead / 60:.1f} on a slow machine, which leaves one epoch for a training: raise minutes"
+        )
+
+
+def main(run: Run, arguments: list[str] | None = None) -> None:
+    """Print what a long run costs, or which arguments its minutes overrule.
+
+    Args:
+        run: the run.
+        arguments: of the command line; by default those of this process.
+    """
+    chosen = run.settings
+    if chosen["minutes"]:
+        _print_minutes(chosen, sys.argv[1:] if arguments is None else arguments)
+        return
+    if max_frames(chosen) * sum(total_epochs(chosen)) < _LONG_RUN:
+        return  # before the source is read
+    frames = song_frames(run)
+    if frames * sum(total_epochs(chosen)) < _LONG_RUN:
+        return
+    check_memory(chosen, "training", frames)
+    print("measuring this machine ...", flush=True)
+
+    def cost(run, frames):
+        pairs = zip(seconds_per_frame(run.settings, frames), total_epochs(run.settings), strict=True)
+        return duration(len(COMPONENTS) * sum(seconds * frames * epochs for seconds, epochs in pairs))
+
+    print(f"training takes about {cost(run, frames)} on this machine; ", end="")
+    words = ["demo", f"source={chosen['source']}", f"name={chosen['name'][:95]}-demo"]
+    demo = Run(settings.load([*words, "start=0", "seconds=0", "seed-section=0"]), run.root)
+    print(
+        f"{shlex.join(['./run.sh', *words])} trains for about {cost(demo, song_frames(demo))}. "
+        "Stop this run with Ctrl-C; the same command resumes it"
+    )
+
+
+if __name__ == "__main__":
+    stage = print_outputs if "--outputs" in sys.argv else main
+    sys.argv = [word for word in sys.argv if word != "--outputs"]
+    cli.run_stage(stage, _ABOUT, writes=False)

@@ -1,0 +1,126 @@
+"""What the network is fed with while it generates: its own frames, or similar frames of the song."""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from joanna.settings import hop
+from joanna.spectra import FrameDistances
+
+_LOOP_SECONDS = 3.0  # a loop of this length is broken
+_SAME_FRAME = 0.9  # correlation above which two frames count as the same
+_MIN_STEP = 0.25  # of the frames' mean square
+_TEMPERATURE = 0.05  # of the Gumbel noise, in units of the step
+_REFERENCE_FRAMES = 500  # frames that the step is estimated from
+
+
+def loop_limit(settings: dict) -> int:
+    """Frames a loop may last: 3 s."""
+    return math.ceil(_LOOP_SECONDS * settings["sample-rate"] / hop(settings))
+
+
+class LoopDetector:
+    """Detects that the last frames of a clip repeat earlier ones.
+
+    Args:
+        limit: frames a loop may last; loops of at most 20 times as many frames are found.
+        bins: bins per frame B.
+    """
+
+    def __init__(self, limit: int, bins: int):
+        self._limit, self._count = limit, 0
+        self._past = np.zeros((20 * limit, bins), np.float32)  # the last frames, in a ring
+        self._runs = np.zeros(0, int)  # [k]: frames for which the clip equals itself k + 1 frames before
+
+    def lag(self, frame: np.ndarray) -> int:
+        """Add a frame ``(B,)``; number of frames after which the clip repeats, 0 if it does not."""
+        self._count += 1
+        shape = frame - frame.mean()
+        shape = shape / max(np.linalg.norm(shape), 1e-9)
+        known = self._past[: self._count - 1]
+        newest_first = (self._count - 2 - np.arange(len(known))) % len(self._past)
+        same = (known @ shape)[newest_first] > _SAME_FRAME
+        self._runs = np.where(same, np.append(self._runs, 0)[: len(same)] + 1, 0)
+        self._past[(self._count - 1) % len(self._past)] = shape
+        if self._runs.max(initial=0) < self._limit:
+            return 0
+        lag = int(self._runs.argmax()) + 1
+        self._runs = np.zeros(len(self._runs), int)
+        return lag
+
+
+class SongFeedback:
+    """Replaces each generated frame by a similar frame of the song, as the next input of the network.
+
+    The candidates are the frame that follows the last input in the song, which has a lead, and the most
+    similar frames elsewhere. Each jump elsewhere raises the lead and each frame in the song's order lowers
+    it, so that a fraction `variation` of the frames jump, whatever the song and the training (stochastic
+    approximation: Robbins and Monro 1951, Annals of Mathematical Statistics 22). Noise chooses among
+    candidates of nearly the same distance (the Gumbel-max trick: Maddison, Tarlow and Minka 2014,
+    arXiv:1411.0030). So errors do not accumulate. No frame is used twice within `limit` frames.
+
+    With a variation of 0 the network's own frames are the input. When the last `limit` frames repeat
+    earlier ones, a random frame of the song is the input.
+    """
+
+    def __init__(
+        self,
+        song: np.ndarray,
+        variation: float,
+        rng: np.random.Generator,
+        limit: int,
+        on_loop: Callable[[int, int], object] = lambda frame, lag: None,
+    ):
+        """Start a clip.
+
+        Args:
+            song: frames ``(M, F)``, normalized and two-sided.
+            variation: fraction of frames that jump elsewhere in the song, 0 to 1.
+            rng: source of the noise.
+            limit: frames a loop may last; up to a quarter of the song, also the frames before one is used
+                again, and the shortest jump.
+            on_loop: called with the number of a frame and the lag at which it repeats earlier ones.
+        """
+        self._song, self._variation, self._rng, self._on_loop = song, variation, rng, on_loop
+        self._distances = FrameDistances(song)
+        self._loops = LoopDetector(limit, self._distances.bins)
+        self._rest = min(limit, len(song) // 4)
+        self._places, self._order = [], np.arange(len(song))
+        self._count, self._lead = 0, 0.0
+        self._step = self._typical_distance() if variation else 0.0
+
+    def _typical_distance(self):
+        """Mean distance from a frame to the most similar one elsewhere; in repetitive songs a minimum."""
+        size = len(self._song)
+        sample = np.linspace(0, size - 1, min(size, _REFERENCE_FRAMES)).astype(int)
+        elsewhere = np.abs(sample[:, None] - self._order) > self._rest
+        distances = np.where(elsewhere, self._distances(self._song[sample]), np.inf)
+        minimum = _MIN_STEP * float(self._distances.squares.mean()) / self._distances.bins
+        return max(float(distances.min(axis=1).mean()), minimum)
+
+    def next_input(self, frame: np.ndarray) -> np.ndarray:
+        """The input ``(F,)`` that follows a generated frame ``(F,)``; call it with each in turn."""
+        self._count += 1
+        lag = self._loops.lag(frame[: self._distances.bins])
+        if lag:
+            self._on_loop(self._count, lag)
+            self._places.append(self._rng.integers(len(self._song)))
+        elif not self._variation:
+            return frame
+        else:
+            self._places.append(self._choose(frame))
+        return self._song[self._places[-1]]
+
+    def _choose(self, frame):
+        """Index of the song's frame to use for a generated one."""
+        distances, size = self._distances(frame[None])[0], len(self._song)
+        distances[self._places[max(0, len(self._places) - self._rest) :]] = np.inf
+        following = self._places[-1] + 1 if self._places else size
+        if following < size:
+            distance = distances[following] - self._lead
+            distances[np.abs(self._order - following) <= self._rest] = np.inf
+            distances[following] = distance
+        place = np.argmin(distances - _TEMPERATURE * self._step * self._rng.gumbel(size=size))
+        self._lead += self._step * ((place != following) - self._variation)
+        return place

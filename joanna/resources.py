@@ -1,0 +1,253 @@
+"""What a run takes: memory, and time within `minutes`. No TensorFlow."""
+
+import contextlib
+import math
+import os
+import time
+from collections.abc import Callable
+from itertools import pairwise, product
+from pathlib import Path
+
+from joanna.errors import UserError
+from joanna.phase import selected_methods
+from joanna.run import TRAININGS, Training
+from joanna.settings import bottleneck, hop, methods
+
+# Memory
+_BASE_BYTES = 0.6e9  # Python, TensorFlow and its thread pools
+_WEIGHT_COPIES = 8  # weights, gradients, moments, copies to save, the other component's
+_LSTM_ARRAYS = 12  # arrays as wide as an LSTM layer that its gradient needs
+_SONG_COPIES = {"training": 6, "generating": 24}  # float32 arrays of the size of the song's frames
+# a container's limits: folder, limit, usage, prefix of the names in its statistics
+_CONTROL_GROUPS = (
+    ("/sys/fs/cgroup", "memory.max", "memory.current", ""),
+    ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_"),
+)
+_ADVICE = {
+    "training": "lower frame-length, window-batch or batch-size, raise dim-decrease",
+    "generating": "lower generate-seconds, takes or the number of sequence-lengths",
+}
+
+# Time: the share of each training, and the time of an epoch relative to the others, in the demo
+_SHARES = {"autoencoder": 0.3, "spliced": 0.3, "generator": 0.4}
+_UNUSED_SHARE = 0.1  # of the phase generator if the phase method does not use it
+_EPOCH_COST = {"autoencoder": 1.0, "spliced": 1.2, "generator": 1.6}
+# Seconds outside of training on two slow cores: start of a stage, until its first training, before a
+# training, end of a stage, to score a clip, to write the report
+_STAGE_START, _STAGE_END = 6.0, 4.0
+_FIRST = {0: 2.0, 2: 6.0}  # index in TRAININGS -> seconds
+_BEFORE = {"autoencoder": 7.0, "spliced": 12.0, "generator": 16.0}
+_CLIP, _REPORT = 3.0, 6.0
+# Seconds to generate a frame, and more per frame of its window; windows of part share a product
+_FRAME, _WINDOW_FRAME = 0.0065, {"part": 0.0012, "whole": 0.0019}
+_MEASURED_WEIGHTS = 55e6  # of the network that took them
+_FASTEST, _SLOWEST = 0.25, 4.0  # bounds of a machine's overhead relative to these figures
+_OVERTIME = 1.25  # times its share, after which a training is stopped
+
+
+def memory_needed(settings: dict, work: str, frames: int) -> float:
+    """Estimate the peak memory of a stage.
+
+    Measured at the default widths: training takes 2.2 GB, for 20 s of song as for 90, and is estimated
+    at 2.8 and 2.9. Two hours of training took 3.6.
+
+    Args:
+        settings: of the run.
+        work: 'training' or 'generating'.
+        frames: frames of the song.
+
+    Returns:
+        Bytes.
+    """
+    width, latent, steps = settings["frame-length"], bottleneck(settings), settings["layer-count"]
+    widths = [width - step * settings["dim-decrease"] for step in range(steps + 1)]
+    dense = 2 * sum(a * b for a, b in pairwise(widths))
+    lstms = 2 + settings["lstm-layers"]
+    weights = 4 * (dense + lstms * 8 * latent * latent)
+    base = _BASE_BYTES + _SONG_COPIES[work] * 4 * width * frames
+    if work == "training":
+        rows = max(settings["batch-size"], settings["window-batch"] * settings["window-length"])
+        activations = 4 * rows * (2 * sum(widths) + lstms * _LSTM_ARRAYS * latent)
+        return base + _WEIGHT_COPIES * weights + 2 * activations
+    generated = math.ceil(settings["generate-seconds"] * settings["sample-rate"] / hop(settings))
+    generated += 4 * settings["overlap"]
+    phase_methods = selected_methods(settings["phase-method"])
+    clips = len(methods(settings)) * len(settings["sequence-lengths"]) * settings["takes"]
+    path = (
+        0 if all(method.generates_phase for method in phase_methods.values()) else 4 * generated * frames
+    )
+    return base + 4 * weights + 8 * generated * width * clips * (1 + 2 * len(phase_methods)) + path
+
+
+def memory_available() -> float:
+    """Bytes of free memory of the machine, or within the limit of its container."""
+    found = []
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        fields = dict(line.split(":", 1) for line in lines)
+        found.append(1024 * int(fields["MemAvailable"].split()[0]))
+    except (OSError, KeyError, ValueError):
+        if "SC_PHYS_PAGES" in getattr(os, "sysconf_names", {}):
+            found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    for folder, limit, usage, prefix in _CONTROL_GROUPS:
+        group = Path(folder)
+        try:
+            free = int((group / limit).read_text()) - int((group / usage).read_text())
+        except (OSError, ValueError):  # no such group, or 'max'
+            continue
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            fields = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+            # the file cache counts as used, but is freed when needed
+            free += sum(int(fields[f"{prefix}{kind}_file"]) for kind in ("inactive", "active"))
+        found.append(free)
+    return min(found, default=math.inf)
+
+
+def check_memory(settings: dict, work: str, frames: int) -> None:
+    """Refuse settings that need more memory than is free, for this work or what follows it.
+
+    Arguments as in `memory_needed`.
+
+    Raises:
+        UserError: the memory does not suffice.
+    """
+    available, works = memory_available(), list(_ADVICE)
+    for each in works[works.index(work) :]:
+        need = memory_needed(settings, each, frames)
+        if need > available:
+            raise UserError(
+                f"{each} with these settings takes about {need / 1e9:.1f} GB of memory; "
+                f"{available / 1e9:.1f} GB are free: {_ADVICE[each]}, learn from fewer seconds, or "
+                "close other programs"
+            )
+
+
+def generation_seconds(settings: dict) -> float:
+    """Estimate the seconds that generate.py takes on two cores, without its start."""
+    width, latent = settings["frame-length"], bottleneck(settings)
+    weights = settings["layer-count"] * (width + latent) ** 2 / 2
+    weights += (2 + settings["lstm-layers"]) * 8 * latent**2
+    frames = math.ceil(settings["generate-seconds"] * settings["sample-rate"] / hop(settings))
+    phase_methods = selected_methods(settings["phase-method"])
+    networks = 2 if any(method.generates_phase for method in phase_methods.values()) else 1
+    seconds = _REPORT
+    for method, length in product(methods(settings), settings["sequence-lengths"]):
+        steps = (frames + length) * (_FRAME + _WINDOW_FRAME[method] * length)
+        generating = networks * steps * weights / _MEASURED_WEIGHTS
+        seconds += settings["takes"] * (generating + _CLIP * len(phase_methods))
+    return seconds
+
+
+class TimeBudget:
+    """Shares the minutes of a run among its trainings.
+
+    The time starts with run.sh, which hands it over in JOANNA_BEGAN. A stage that runs alone takes its own
+    share of the minutes.
+
+    Attributes:
+        finished_at: index in TRAININGS -> time at the end of its last epoch.
+        overheads: index in TRAININGS -> seconds that passed before it outside of training, and seconds
+            expected.
+    """
+
+    def __init__(self, settings: dict, clock: Callable[[], float] = time.time):
+        """A stage starts.
+
+        Args:
+            settings: of the run.
+            clock: the time in seconds.
+        """
+        self._settings, self._clock, self._started = settings, clock, clock()
+        self._run_started = float(os.environ.get("JOANNA_BEGAN", 0))
+        self._total, self._deadline = 60 * settings["minutes"], math.inf
+        self.finished_at: dict[int, float] = {}
+        self.overheads: dict[int, tuple[float, float]] = {}
+
+    def seconds_for(self, training: Training) -> float:
+        """Seconds a training may take that starts now; it shares the rest with those that follow."""
+        index, now = TRAININGS.index(training), self._clock()
+        if index not in self.overheads:
+            if index - 1 in self.finished_at:
+                self.overheads[index] = now - self.finished_at[index - 1], _BEFORE[training.kind]
+            elif index in _FIRST:
+                self.overheads[index] = now - self._started, _STAGE_START + _FIRST[index]
+        shares = [self._share(other) for other in TRAININGS]
+        trained = self._total - self.overhead_seconds()
+        started = self._run_started
+        if not started:
+            first = 0 if training.stage == "autoencoder" else 2
+            started = self._started - trained * sum(shares[:first]) / sum(shares)
+        left = started + self._total - now - self.overhead_seconds(index)
+        # a resumed run does not spend again what it spent on the previous trainings
+        left = min(left, trained * sum(shares[index:]) / sum(shares))
+        return max(0.0, left) * shares[index] / sum(shares[index:])
+
+    def limit(self, training: Training) -> Callable[[], float] | None:
+        """A function that returns `seconds_for` a training; None without `minutes`."""
+        return (lambda: self.seconds_for(training)) if self._total else None
+
+    def start(self, training: Training) -> None:
+        """Start the time of a training."""
+        self._deadline = math.inf
+        if self._total:
+            self._deadline = self._clock() + _OVERTIME * self.seconds_for(training)
+
+    def is_over(self) -> bool:
+        """Whether the current training has taken a quarter more than its time."""
+        return self._clock() > self._deadline
+
+    def epoch_finished(self, training: Training) -> None:
+        """Record that a training has just ended an epoch."""
+        self.finished_at[TRAININGS.index(training)] = self._clock()
+
+    def run_left(self, training: Training, seconds: float, seconds_per_epoch: float) -> float:
+        """Estimate the seconds left for the run, or for the stage if it runs alone.
+
+        Args:
+            training: the current training.
+            seconds: left for it.
+            seconds_per_epoch: of it.
+        """
+        index = TRAININGS.index(training)
+        if self._total and self._run_started:
+            return max(seconds, self._run_started + self._total - self._clock())
+        following = TRAININGS[index + 1 :]
+        if not self._run_started:
+            following = [other for other in following if other.stage == training.stage]
+        for other in following:
+            if self._total:
+                share = self._share(other) / sum(self._share(each) for each in TRAININGS)
+                seconds += share * (self._total - self.overhead_seconds())
+            else:
+                relative_cost = _EPOCH_COST[other.kind] / _EPOCH_COST[training.kind]
+                seconds += other.epochs(self._settings) * seconds_per_epoch * relative_cost
+        if self._run_started:
+            return seconds + self.overhead_seconds(index)
+        return seconds + sum(_BEFORE[other.kind] for other in following)
+
+    def overhead_seconds(self, index: int = -1) -> float:
+        """Seconds that the run takes outside of training, from the start of a training on.
+
+        Args:
+            index: of the training in TRAININGS; -1: from the start of the run.
+        """
+        stages = 1 + (index < 2) + (index < 0)  # stages not yet started
+        seconds = stages * (_STAGE_START + _STAGE_END)
+        seconds += sum(
+            _FIRST.get(at, _BEFORE[TRAININGS[at].kind]) for at in range(index + 1, len(TRAININGS))
+        )
+        return self._pace() * (seconds + generation_seconds(self._settings))
+
+    def _pace(self):
+        """Overhead of this process so far, relative to the expected one."""
+        if not self.overheads:
+            return 1.0
+        took, expected = (sum(values) for values in zip(*self.overheads.values(), strict=True))
+        return min(_SLOWEST, max(_FASTEST, took / expected))
+
+    def _share(self, training):
+        phase_methods = selected_methods(self._settings["phase-method"]).values()
+        unused = training == Training("phase", "generator") and not any(
+            method.generates_phase for method in phase_methods
+        )
+        return _UNUSED_SHARE if unused else _SHARES[training.kind]

@@ -1,0 +1,188 @@
+"""A run: its folders and files, its lock, its random numbers and its six trainings."""
+
+import contextlib
+import math
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+import config
+from joanna import files, source
+from joanna.errors import UserError
+from joanna.settings import schedule
+from joanna.spectra import COMPONENTS
+
+PROJECT = Path(config.__file__).resolve().parent
+WEIGHTS_ENDING = ".weights.h5"
+
+
+@dataclass(frozen=True)
+class Training:
+    """One of the trainings of a run.
+
+    Attributes:
+        component: phase or magnitude.
+        kind: autoencoder, spliced (the autoencoder with its LSTM layers) or generator.
+    """
+
+    component: str
+    kind: str
+
+    @property
+    def stage(self) -> str:
+        """The stage that runs it."""
+        return "autoencoder" if self.kind == "autoencoder" else "lstm"
+
+    @property
+    def key(self) -> str:
+        """Its name in weights files and in the keys of random numbers."""
+        return "new" if self.kind == "generator" else self.kind
+
+    @property
+    def label(self) -> str:
+        """Its name in messages."""
+        return f"{self.component} {self.kind}"
+
+    def epochs(self, settings: dict) -> int:
+        """Epochs of all iterations."""
+        return math.prod(schedule(settings, self.stage))
+
+
+TRAININGS = [Training(component, "autoencoder") for component in COMPONENTS]
+TRAININGS += [Training(component, kind) for component in COMPONENTS for kind in ("spliced", "generator")]
+
+
+@dataclass(frozen=True)
+class Run:
+    """The settings of a run and the paths of its files.
+
+    Attributes:
+        settings: of `settings.load`.
+        root: folder that holds output/ and weights/ and that relative sources start at.
+    """
+
+    settings: dict
+    root: Path = PROJECT
+
+    @property
+    def output(self) -> Path:
+        """output/NAME."""
+        return self.root / "output" / self.settings["name"]
+
+    @property
+    def weights(self) -> Path:
+        """weights/NAME."""
+        return self.root / "weights" / self.settings["name"]
+
+    @property
+    def frames_file(self) -> Path:
+        """Normalised frames, written by preprocess.py."""
+        return self.output / "frames.h5"
+
+    @property
+    def latents_file(self) -> Path:
+        """The coded file, written by autoencoder.py."""
+        return self.output / (self.settings["coded-file"] + ".h5")
+
+    @property
+    def settings_file(self) -> Path:
+        """The settings that repeat the run."""
+        return self.output / "settings.yaml"
+
+    @property
+    def report_file(self) -> Path:
+        """The listening page."""
+        return self.output / "report.html"
+
+    @property
+    def manifest_file(self) -> Path:
+        """What generate.py wrote last, and from what."""
+        return self.output / ".generated.json"
+
+    @property
+    def previews(self) -> Path:
+        """Folder of the previews."""
+        return self.output / "previews"
+
+    def weights_file(self, component: str, stage: str) -> Path:
+        """Weights of a component that `stage` (autoencoder or lstm) trains."""
+        name = f"{component}-{self.settings['lstm-file']}"
+        if stage == "autoencoder":
+            name = self.settings[f"{component}-encoder"]
+        return self.weights / (name + WEIGHTS_ENDING)
+
+    def result_file(self, component: str) -> Path:
+        """Generated frames of a component."""
+        return self.output / (self.settings[f"{component}-result"] + ".h5")
+
+    def clip_file(self, name: str) -> Path:
+        """The wav of a clip."""
+        return self.output / f"{name}.wav"
+
+    def tensorboard(self, name: str) -> Path:
+        """Folder of the TensorBoard events of `name`."""
+        return self.output / "tensorboard" / name
+
+    def source_files(self) -> list[Path]:
+        """The recordings to learn from; see `source.source_files`."""
+        return source.source_files(self.root, self.settings)
+
+    def rng(self, *key: object) -> np.random.Generator:
+        """Random numbers that depend on random-seed and the key only.
+
+        Keys are the names of files and layers, numbers of epochs and steps; never text that is shown.
+        """
+        words = "/".join(map(str, key)).encode()
+        return np.random.default_rng([self.settings["random-seed"], *words])
+
+    def save_settings(self, settings: dict | None = None) -> None:
+        """Write settings.yaml from `settings`, by default the run's own; it resumes from the weights."""
+        content = {**(settings or self.settings), "load-weights": True}
+        text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+        files.write_text(self.settings_file, text)
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Exclusive lock; the operating system releases it if the process dies.
+
+        Raises:
+            UserError: another process holds the lock, or the folders cannot be written to.
+        """
+        folders = self.output, self.weights
+        new = [folder for folder in folders if not folder.exists()]
+        for folder in folders:
+            folder.mkdir(parents=True, exist_ok=True)
+            if not os.access(folder, os.W_OK | os.X_OK):  # now, not after hours of training
+                raise UserError(
+                    f"{folder} cannot be written to; change its permissions or choose another name"
+                )
+        path = self.output / ".lock"
+        with path.open("a+") as file:
+            self._lock(file)
+            file.truncate(0)
+            print(os.getpid(), file=file, flush=True)
+            try:
+                yield
+            finally:
+                for folder in new:  # a mistyped source leaves no folders
+                    if all(inside == path for inside in folder.iterdir()):
+                        shutil.rmtree(folder, ignore_errors=True)
+
+    def _lock(self, file):
+        try:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except ImportError:  # not on Windows
+            pass
+        except BlockingIOError:
+            file.seek(0)
+            raise UserError(
+                f"process {file.read().strip() or '?'} is working on '{self.settings['name']}'; wait for "
+                "it, stop it, or choose another name"
+            ) from None

@@ -1,0 +1,108 @@
+import numpy as np
+import pytest
+from conftest import tone
+from scipy.io import wavfile
+
+from joanna import source
+from joanna.errors import UserError
+
+LOW = tone(1.2, pitch=300)
+SETTINGS = {
+    "sample-rate": 4000,
+    "frame-length": 64,
+    "overlap": 2,
+    "section-count": 2,
+    "block-count": 20,
+    "start": 0.0,
+    "seconds": 0.0,
+}
+
+
+def settings(path, **changes):
+    return {**SETTINGS, "source": str(path), **{key.replace("_", "-"): changes[key] for key in changes}}
+
+
+def save(path, samples):
+    wavfile.write(path, 4000, np.round(samples * 32767).astype(np.int16))
+
+
+@pytest.fixture
+def album(tmp_path):
+    folder = tmp_path / "album"
+    folder.mkdir()
+    save(folder / "2.wav", tone(0.5))
+    save(folder / "1.WAV", LOW)
+    (folder / "cover.txt").write_text("not a recording")
+    (folder / "._2.wav").write_text("written by macOS")
+    return folder
+
+
+def assert_joined(samples, *parts):
+    np.testing.assert_allclose(samples, np.concatenate(parts), atol=1e-4)
+
+
+def test_section_count_auto_uses_all_of_a_source(tmp_path, song):
+    auto = settings(song.name, section_count="auto")
+    samples, notes = source.load_source(tmp_path, auto)
+    assert_joined(samples, tone())
+    assert notes == []
+    # 1.2 s at 4000 Hz are 150 blocks of 32 samples: sections of 20 at most
+    assert source.choose_sections(len(samples), auto) == (8, 18)
+    sections = source.cut_sections(samples, auto)
+    assert (sections.section_count, sections.blocks, sections.notes) == (8, 18, [])
+    assert_joined(sections.audio, tone()[: 8 * 18 * 32])
+
+
+def test_a_folder_gives_equal_shares_by_name(tmp_path, album):
+    samples, notes = source.load_source(tmp_path, settings("album"))
+    assert_joined(samples, LOW[:640], tone(0.5)[:640])
+    assert notes == ["2 recordings, at most 0.2 s of each"]
+
+
+def test_start_counts_in_each_recording_and_a_short_one_leaves_its_share(tmp_path, album):
+    changes = {"start": 0.1, "section_count": "auto"}
+    samples, _ = source.load_source(tmp_path, settings(album, seconds=1.3, **changes))
+    assert_joined(samples, LOW[400:4000], tone(0.5)[400:])
+    samples, _ = source.load_source(tmp_path, settings(album, seconds=0.5, **changes))
+    assert_joined(samples, LOW[400:1400], tone(0.5)[400:1400])
+
+
+def test_recordings_that_end_before_start_are_skipped_or_refused(tmp_path, album, song):
+    samples, notes = source.load_source(tmp_path, settings(album, start=0.6))
+    assert_joined(samples, LOW[2400:])
+    assert notes == ["2.wav lasts 0.5 s, ends before start 0.6: skipped"]
+    with pytest.raises(UserError, match=r"^start is 5; my song.wav lasts 1.2 s: lower it"):
+        source.load_source(tmp_path, settings(song, start=5))
+    with pytest.raises(UserError, match=r"start is 5; 1.WAV lasts 1.2 s, 2.wav lasts 0.5 s: lower it"):
+        source.load_source(tmp_path, settings(album, start=5))
+
+
+def test_a_missing_source_is_refused(tmp_path):
+    (tmp_path / "empty").mkdir()
+    for path, reason in (("empty", "no recordings in it"), ("none.wav", "none.wav: no such file")):
+        with pytest.raises(UserError, match=reason):
+            source.source_files(tmp_path, settings(path))
+    with pytest.raises(UserError, match="source is ~nobody-at-all/a.wav: no such home folder"):
+        source.source_path(tmp_path, settings("~nobody-at-all/a.wav"))
+
+
+def test_block_count_shrinks_for_short_audio():
+    sections = source.cut_sections(tone()[:1000], settings("a.wav"))
+    assert (sections.section_count, sections.blocks, len(sections.audio)) == (2, 15, 960)
+    assert sections.notes == ["0.2 s make 2 sections of 15 blocks (block-count is 20)"]
+
+
+def test_audio_too_short_or_silent_is_refused():
+    short = (
+        r"source a.wav with start 1 and seconds 2 lasts 0.04 s; two frames in each section need 0.05 s: "
+        "choose a longer one, or lower section-count, or lower start, or raise seconds"
+    )
+    with pytest.raises(UserError, match=short):
+        source.cut_sections(tone()[:170], settings("a.wav", start=1.0, seconds=2.0))
+    assert source.cut_sections(tone()[:192], settings("a.wav")).blocks == 3
+    for changes in ({}, {"section_count": 1}, {"section_count": "auto"}):
+        with pytest.raises(UserError, match=r"source a.wav lasts 0.01 s; .*: choose a longer one"):
+            source.cut_sections(tone()[:50], settings("a.wav", **changes))
+    silence = np.append(np.zeros(1280), tone())
+    with pytest.raises(UserError, match=r"source a.wav: the 0.3 s used are silent"):
+        source.cut_sections(silence, settings("a.wav"))
