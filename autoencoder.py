@@ -5,7 +5,7 @@ output/NAME/coded-file.h5. During training, output/NAME/previews/ and report.htm
 
     python autoencoder.py demo                        # after preprocess.py demo
     python autoencoder.py demo ae-iteration=5         # two iterations more than the preset
-    python autoencoder.py demo dropout=0.2 name=less  # a separate run, after preprocess.py demo name=less
+    python autoencoder.py demo dropout=0.2 name=less  # a separate run, preprocessed alike
 """
 
 if __name__ == "__main__":
@@ -15,10 +15,12 @@ if __name__ == "__main__":
 
 from joanna import cli, files
 from joanna.artifacts import ComponentFrames, Frames, Latents
+from joanna.batches import even_batches
 from joanna.checkpoint import Checkpoint
 from joanna.errors import UserError
 from joanna.resources import TimeBudget, check_memory
 from joanna.run import Run, Training
+from joanna.spectra import normalized_error
 
 
 def main(run: Run) -> None:
@@ -55,10 +57,8 @@ def main(run: Run) -> None:
 
 def _train(training, checkpoint: Checkpoint, song: ComponentFrames, budget: TimeBudget, previews):
     """Train an autoencoder on the frames of its component; their latents ``(M, Z)``."""
-    import numpy as np
-
     from joanna import fast, model
-    from joanna.training import Task, even_batches, fit, normalized_error
+    from joanna.training import Task, fit
 
     run, frames = checkpoint.run, song.frames
     with fast.strategy().scope():
@@ -77,7 +77,7 @@ def _train(training, checkpoint: Checkpoint, song: ComponentFrames, budget: Time
     predicted = networks.autoencoder.predict(frames, batch_size=256, verbose=0)
     print(f"{training.label}: error {normalized_error(frames, predicted):.3f}")
     latents = networks.encoder.predict(frames, batch_size=256, verbose=0)
-    print(f"{training.component} latents: std {np.std(latents):.2f}")
+    print(f"{training.component} latents: std {latents.std():.2f}")
     return latents
 
 

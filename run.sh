@@ -16,18 +16,19 @@ find_python() {
     fail "needs Python 3.10 to 3.13; found none on the PATH: install one of them"
 }
 
-# install STAMP FILE [extra package]: once, and again only when FILE changes
+# install STAMP EXTRA FILE...: once, and again only when a FILE changes; EXTRA is one more package or empty
 install() {
-    local wanted
-    wanted="$(cat "$2") ${3-}"
-    [ "$(cat ".venv/$1" 2>/dev/null)" = "$wanted" ] && return
-    echo "== installing $2 (once; it may take some minutes)"
+    local stamp="$1" extra="$2" file files=()
+    shift 2
+    for file in "$@"; do files+=(-r "$file"); done
+    [ "$(cat ".venv/$stamp" 2>/dev/null)" = "$(cat "$@") $extra" ] && return
+    echo "== installing $* (once; it may take some minutes)"
     if command -v uv >/dev/null; then
-        uv pip install --quiet --python .venv/bin/python -r "$2" ${3:+"$3"}
+        uv pip install --quiet --python .venv/bin/python "${files[@]}" ${extra:+"$extra"}
     else
-        .venv/bin/python -m pip install --quiet --disable-pip-version-check -r "$2" ${3:+"$3"}
-    fi || fail "installing $2 failed; look at the message above and run the command again"
-    printf '%s' "$wanted" > ".venv/$1"
+        .venv/bin/python -m pip install --quiet --disable-pip-version-check "${files[@]}" ${extra:+"$extra"}
+    fi || fail "installing $* failed; look at the message above and run the command again"
+    printf '%s' "$(cat "$@") $extra" > ".venv/$stamp"
 }
 
 show_help() {
@@ -50,8 +51,8 @@ for argument in "$@"; do
 done
 if [ ! -x .venv/bin/python ]; then
     python="$(find_python)"
-    rm -rf .venv # what is left of one whose Python is gone
-    trap 'rm -rf .venv; exit 130' INT # half of one would be taken for whole
+    rm -rf .venv # its Python is gone
+    trap 'rm -rf .venv; exit 130' INT # an incomplete one would be used
     trap 'rm -rf .venv; exit 143' TERM
     if ! make_venv "$python"; then
         rm -rf .venv
@@ -63,16 +64,17 @@ cuda=""
 if [ -e /proc/driver/nvidia/version ] || command -v nvidia-smi >/dev/null; then
     cuda="$(sed -n 's/^tensorflow==/tensorflow[and-cuda]==/p' requirements.txt)"
 fi
-install runtime requirements.txt "$cuda"
+install runtime "$cuda" requirements.txt
 
 if [ "${1-}" = test ]; then
-    install tests requirements-test.txt
+    install tests "" requirements-test.txt requirements-audio.txt requirements-tensorboard.txt
     .venv/bin/ruff check .
     .venv/bin/ruff format --check .
+    .venv/bin/mypy
     exec .venv/bin/python -m pytest "${@:2}"
 fi
 
-# Run a command; Ctrl-C reaches it by itself, a signal to this script is passed on. Its end is waited for.
+# Run a command and wait for its end. Ctrl-C reaches it directly, SIGTERM is passed on.
 child=""
 asked=""
 trap 'asked=1' INT
@@ -83,11 +85,11 @@ run() {
     child=$!
     while code=0; wait "$child" || code=$?; kill -0 "$child" 2>/dev/null; do :; done
     child=""
-    if [ -n "$asked" ] && [ "$code" = 0 ]; then exit 130; fi # it came while Python started and was not heard
+    if [ -n "$asked" ] && [ "$code" = 0 ]; then exit 130; fi # it came while Python started
     return "$code"
 }
 
-JOANNA_COMMAND="./run.sh$([ $# = 0 ] || printf ' %q' "$@")" # what a stopped stage says goes on
+JOANNA_COMMAND="./run.sh$([ $# = 0 ] || printf ' %q' "$@")" # the command that a stopped stage prints
 JOANNA_BEGAN="$(date +%s)" # the clock of minutes=...
 export JOANNA_COMMAND JOANNA_BEGAN
 run .venv/bin/python -m joanna.estimate "$@" || exit $?

@@ -12,19 +12,16 @@ from joanna import files
 from joanna.errors import UserError
 from joanna.run import Run
 from joanna.settings import SETTINGS, bottleneck
-from joanna.source import source_path
+from joanna.source import source_files, source_path
 from joanna.spectra import COMPONENTS, denormalize
 
 STAGES = ("preprocess", "autoencoder", "lstm", "generate")
 
 
 def provenance(run: Run, stage: str, training: bool = False) -> dict:
-    """What the files of a stage are made from: settings, and the digest of the source.
+    """The settings and the digest of the source that the files of a stage depend on.
 
-    Args:
-        run: the run.
-        stage: stage that writes the files.
-        training: whether to include the settings that only the training depends on.
+    With `training`, settings that only the training depends on are included.
     """
     stages = STAGES[: STAGES.index(stage) + 1]
     made_from = {
@@ -32,7 +29,8 @@ def provenance(run: Run, stage: str, training: bool = False) -> dict:
         for key, setting in SETTINGS.items()
         if setting.stage in stages and (training or not setting.training_only)
     }
-    recordings = [(path, path.stat().st_mtime_ns, path.stat().st_size) for path in run.source_files()]
+    paths = source_files(run.root, run.settings)
+    recordings = [(path, path.stat().st_mtime_ns, path.stat().st_size) for path in paths]
     return {**made_from, "source": _source_digest(*recordings)}
 
 
@@ -43,13 +41,9 @@ def _source_digest(*recordings):
 
 
 def mismatch_reason(attributes: dict, run: Run, stage: str, training: bool = False) -> str | None:
-    """Why a file does not fit the settings, and how to make it fit; None if it does.
+    """Why a file with such HDF5 attributes does not fit the settings; None if it does.
 
-    Args:
-        attributes: of the HDF5 file; its provenance is the JSON in ``recipe``.
-        run: the run.
-        stage: stage that wrote the file.
-        training: whether the settings that only the training depends on must be equal, too.
+    Arguments as in `provenance`.
     """
     try:
         stored = dict(json.loads(attributes["recipe"]))
@@ -91,7 +85,7 @@ def load_arrays(path: Path, run: Run, stage: str, shapes: dict[str, tuple]) -> t
 
     Args:
         path: the file.
-        run: the run, whose settings the file must fit.
+        run: the run; the file must fit its settings.
         stage: stage that wrote it.
         shapes: array's name -> its shape; None: any size, equal across arrays; -1: any size.
 
@@ -110,7 +104,7 @@ def load_arrays(path: Path, run: Run, stage: str, shapes: dict[str, tuple]) -> t
         raise UserError(str(error), rerun=stage) from None
     except files.MALFORMED as error:
         raise UserError(f"{path} is damaged ({str(error).splitlines()[0]})", rerun=stage) from None
-    shared = set()
+    shared: set[int] = set()
     for name, shape in shapes.items():
         array = arrays[name]
         fits = array.dtype == np.float32 and array.ndim == len(shape)
@@ -125,17 +119,11 @@ def load_arrays(path: Path, run: Run, stage: str, shapes: dict[str, tuple]) -> t
 
 @dataclass
 class ComponentFrames:
-    """Frames of one component.
+    """Frames of one component, normalized to mean 0 and std 1 in each bin."""
 
-    Attributes:
-        frames: ``(M, F)`` float32, normalised to mean 0 and std 1 in each bin.
-        mean: ``(F,)`` float32.
-        std: ``(F,)`` float32.
-    """
-
-    frames: np.ndarray
-    mean: np.ndarray
-    std: np.ndarray
+    frames: np.ndarray  # (M, F) float32
+    mean: np.ndarray  # (F,) float32
+    std: np.ndarray  # (F,) float32
 
     def normalize(self, frames: np.ndarray) -> np.ndarray:
         """Frames ``(N, F)`` of other audio, normalized as the song's; float32."""
@@ -145,35 +133,21 @@ class ComponentFrames:
         """Normalised frames ``(N, F)`` at the song's mean and std."""
         return denormalize(frames, self.mean, self.std)
 
-    def __len__(self) -> int:
-        return len(self.frames)
-
 
 @dataclass
 class Frames:
-    """The song as preprocess.py hands it over.
-
-    Attributes:
-        components: phase and magnitude.
-        audio: ``(S,)`` float32 at sample-rate, what was learned from.
-        blocks: blocks per section.
-        digest: digest of the frames; set by `load`.
-    """
+    """The song as preprocess.py hands it over."""
 
     components: dict[str, ComponentFrames]
-    audio: np.ndarray
-    blocks: int
-    digest: str = ""
+    audio: np.ndarray  # (S,) float32 at sample-rate
+    blocks: int  # per section
+    digest: str = ""  # of the frames
 
     def __len__(self) -> int:
-        return len(next(iter(self.components.values())))
+        return len(next(iter(self.components.values())).frames)
 
     def save(self, run: Run) -> None:
-        """Write frames.h5.
-
-        Raises:
-            UserError: it cannot be written.
-        """
+        """Write frames.h5; see `save_arrays`."""
         arrays = {"audio": self.audio.astype(np.float32)}
         for name, component in self.components.items():
             arrays[f"{name}/frames"] = component.frames
@@ -184,12 +158,9 @@ class Frames:
 
     @classmethod
     def load(cls, run: Run) -> "Frames":
-        """Read frames.h5.
-
-        Raises:
-            UserError: see `load_arrays`.
-        """
-        width, shapes = run.settings["frame-length"], {"audio": (-1,)}
+        """Read frames.h5; see `load_arrays`."""
+        width = run.settings["frame-length"]
+        shapes: dict[str, tuple] = {"audio": (-1,)}
         for name in COMPONENTS:
             shapes |= {f"{name}/frames": (None, width)}
             shapes |= {f"{name}/{key}": (width,) for key in ("mean", "deviation")}
@@ -207,24 +178,14 @@ class Frames:
 
 @dataclass
 class Latents:
-    """The coded file as autoencoder.py hands it over.
+    """The coded file as autoencoder.py hands it over."""
 
-    Attributes:
-        components: phase and magnitude, ``(M, Z)`` float32 each.
-        weights: component -> digest of the weights file that encoded it.
-        digest: digest of the latents; set by `load`.
-    """
-
-    components: dict[str, np.ndarray]
-    weights: dict[str, str]
-    digest: str = ""
+    components: dict[str, np.ndarray]  # (M, Z) float32
+    weights: dict[str, str]  # component -> digest of the weights file that encoded it
+    digest: str = ""  # of the latents
 
     def save(self, run: Run) -> None:
-        """Write the coded file.
-
-        Raises:
-            UserError: it cannot be written.
-        """
+        """Write the coded file; see `save_arrays`."""
         self.digest = files.array_digest(*self.components.values())
         attributes = {
             "identity": self.digest,
@@ -234,11 +195,7 @@ class Latents:
 
     @classmethod
     def load(cls, run: Run) -> "Latents":
-        """Read the coded file.
-
-        Raises:
-            UserError: see `load_arrays`.
-        """
+        """Read the coded file; see `load_arrays`."""
         shapes = dict.fromkeys(COMPONENTS, (None, bottleneck(run.settings)))
         arrays, attributes = load_arrays(run.latents_file, run, "autoencoder", shapes)
         weights = dict(zip(COMPONENTS, map(str, attributes.get("weights", [])), strict=False))
@@ -246,12 +203,7 @@ class Latents:
 
 
 def check_lengths(run: Run, frames: int, blocks: int) -> None:
-    """Check that a song is long enough for the windows cut from it later.
-
-    Args:
-        run: the run.
-        frames: frames of the song.
-        blocks: blocks per section.
+    """Check that a song of `frames`, with `blocks` per section, holds the windows cut from it later.
 
     Raises:
         UserError: a setting asks for more frames than the song has.

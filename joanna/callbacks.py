@@ -1,17 +1,17 @@
 """Keras callbacks that control a training: batches, saving, signals, time limit, progress."""
 
-import contextlib
 import math
 import signal
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from joanna.backend import keras
-from joanna.checkpoint import Checkpoint
+from joanna.checkpoint import Checkpoint, Progress
 from joanna.errors import Stopped
-from joanna.progress import Progress
+from joanna.progress import ProgressDisplay
 from joanna.resources import TimeBudget
-from joanna.run import Run, Training
+from joanna.run import Training
 from joanna.settings import schedule
 
 if TYPE_CHECKING:
@@ -21,89 +21,90 @@ _SECONDS_BETWEEN_SAVES = 45
 _EXPLODED = 100.0  # times the variance of the song's normalized frames
 
 
-class PrepareEpoch(keras.callbacks.Callback):
-    """Prepares the batches of each epoch before it starts."""
+@dataclass
+class Session:
+    """A call of fit: what its callbacks share."""
 
-    def __init__(self, data: "EpochBatches"):
+    training: Training
+    checkpoint: Checkpoint
+    data: "EpochBatches"
+    budget: TimeBudget
+
+    @property
+    def progress(self) -> Progress:
+        """Progress of the training."""
+        return self.checkpoint.state.of(self.training.key)
+
+    @property
+    def history(self) -> list:
+        """Rows of seconds, epochs, loss."""
+        return self.checkpoint.state.history.setdefault(self.training.key, [])
+
+
+class SessionCallback(keras.callbacks.Callback):
+    """Base class of the callbacks that share a session."""
+
+    def __init__(self, session: Session):
         super().__init__()
-        self._data = data
-
-    def on_epoch_begin(self, epoch, logs=None):
-        """Select the batches."""
-        self._data.select(epoch)
+        self.session = session
 
 
-class SeedDropout(keras.callbacks.Callback):
-    """Seeds dropout before each step from the run's seed, the epoch and the step alone."""
+class PrepareEpoch(SessionCallback):
+    """Selects the batches, and seeds dropout from random-seed, the epoch and the step alone."""
 
-    def __init__(self, run: Run, training: Training, data: "EpochBatches"):
-        super().__init__()
-        self._run, self._data, self._key = run, data, f"{training.component} {training.key}"
-
-    def on_train_begin(self, logs=None):
-        """Find the seed generators of the dropout layers."""
+    def on_train_begin(self, logs: dict | None = None) -> None:
         layers = [layer for layer in self.model.layers if isinstance(layer, keras.layers.Dropout)]
-        self._states = [layer.seed_generator.state for layer in layers if layer.rate]
+        self._seeds = [layer.seed_generator.state for layer in layers if layer.rate]
 
-    def on_epoch_begin(self, epoch, logs=None):
-        """Find the step that the epoch starts at."""
-        self._epoch, self._first = self._data.position(epoch)
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        self.session.data.select(epoch)
+        self._epoch, self._first_step = self.session.data.position(epoch)
 
-    def on_train_batch_begin(self, batch, logs=None):
-        """Seed the layers."""
-        if self._states:
-            rng = self._run.rng(self._key, "dropout", self._epoch, self._first + batch)
-            for state in self._states:
-                state.assign(rng.integers(0, 2**31, size=state.shape))
+    def on_train_batch_begin(self, batch: int, logs: dict | None = None) -> None:
+        if self._seeds:
+            training, run = self.session.training, self.session.checkpoint.run
+            step = self._first_step + batch
+            rng = run.rng(f"{training.component} {training.key}", "dropout", self._epoch, step)
+            for seed in self._seeds:
+                seed.assign(rng.integers(0, 2**31, size=seed.shape))
 
 
 class ExplodingLoss(keras.callbacks.Callback):
     """Raises FloatingPointError when the loss is not a number or far above the variance."""
 
-    def on_train_batch_end(self, batch, logs=None):
-        """Check the loss, averaged over the epoch so far."""
-        if not logs["loss"] <= _EXPLODED:
+    def on_train_batch_end(self, batch: int, logs: dict) -> None:
+        if not logs["loss"] <= _EXPLODED:  # the mean of the epoch so far
             raise FloatingPointError
 
 
-class TimeLimit(keras.callbacks.Callback):
-    """Ends a training that is slower than measured, at the end of the epoch in which its time is over."""
+class TimeLimit(SessionCallback):
+    """Ends a training that is slower than measured, after the epoch in which its time is over."""
 
-    def __init__(
-        self, checkpoint: Checkpoint, training: Training, data: "EpochBatches", budget: TimeBudget
-    ):
-        super().__init__()
-        self._state, self._training = checkpoint.state, training
-        self._data, self._budget = data, budget
-
-    def on_epoch_end(self, epoch, logs=None):
-        """Lower the goal to the epochs trained; SaveProgress then saves."""
-        progress = self._state.of(self._training.key)
-        epochs, step = self._data.position(epoch + 1)
-        if not step and epochs < progress.goal and self._budget.is_over():
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        session = self.session
+        epochs, step = session.data.position(epoch + 1)
+        if not step and epochs < session.progress.goal and session.budget.is_over():
             print(
-                f"{self._training.label}: slower than measured, ends after epoch {epochs:,}", flush=True
+                f"{session.training.label}: slower than measured, ends after epoch {epochs:,}",
+                flush=True,
             )
-            progress.goal, self.model.stop_training = epochs, True
+            session.progress.goal, self.model.stop_training = epochs, True
 
 
 class StopOnSignal(keras.callbacks.Callback):
     """Ends the training after the current epoch when Ctrl-C or SIGTERM arrives.
 
     A context manager: signals are caught within it. A second signal stops at once.
-
-    Attributes:
-        signal: number of the signal; 0: none.
     """
 
-    def __enter__(self):
-        self.signal = 0
+    def __enter__(self) -> "StopOnSignal":
+        self.signal = 0  # the number of the signal
         self._handlers = {
             number: signal.signal(number, self._catch) for number in (signal.SIGINT, signal.SIGTERM)
         }
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *error: object) -> None:
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
 
@@ -118,103 +119,51 @@ class StopOnSignal(keras.callbacks.Callback):
         if self.signal:
             raise Stopped(self.signal)
 
-    def on_epoch_end(self, epoch, logs=None):
-        """Stop; SaveProgress has saved."""
-        self.check()
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        self.check()  # SaveProgress has saved
 
 
-class SaveProgress(keras.callbacks.Callback):
-    """Records each epoch in the checkpoint and saves it.
+class SaveProgress(SessionCallback):
+    """Records each epoch and saves: after each iteration, every 45 s, on a signal and at the end."""
 
-    It saves at the end of an epoch: after each iteration, if the last save is 45 s ago, if the training
-    is being stopped, and at the end.
-    """
+    def __init__(self, session: Session, stop: StopOnSignal):
+        super().__init__(session)
+        settings = session.checkpoint.run.settings
+        self._stop = stop
+        self._iteration = (
+            math.inf if settings["minutes"] else schedule(settings, session.training.stage)[0]
+        )
 
-    def __init__(
-        self, checkpoint: Checkpoint, training: Training, data: "EpochBatches", stop: StopOnSignal
-    ):
-        super().__init__()
-        self._checkpoint, self._training = checkpoint, training
-        self._data, self._stop = data, stop
-        settings = checkpoint.run.settings
-        self._iteration = math.inf if settings["minutes"] else schedule(settings, training.stage)[0]
-
-    def on_train_begin(self, logs=None):
-        """Start the clock; save a new training, so that it can be resumed from its start."""
-        history = self._checkpoint.state.history.setdefault(self._training.key, [])
+    def on_train_begin(self, logs: dict | None = None) -> None:
+        history = self.session.history
         self._trained = history[-1][0] if history else 0.0
         self._started = self._saved = time.monotonic()
-        if self._checkpoint.is_new:
+        if self.session.checkpoint.is_new:  # so that it can be resumed from its start
             self._save()
 
-    def on_epoch_end(self, epoch, logs=None):
-        """Record the epoch; save if it is time."""
-        state, now = self._checkpoint.state, time.monotonic()
-        progress = state.of(self._training.key)
-        progress.epochs, progress.steps = self._data.position(epoch + 1)
-        row = [self._trained + now - self._started, (epoch + 1) / self._data.parts, logs["loss"]]
-        state.history[self._training.key].append(row)
-        iteration_ended = not progress.steps and progress.epochs % self._iteration == 0
-        training_ended = not progress.steps and progress.epochs == progress.goal
-        overdue = now - self._saved > _SECONDS_BETWEEN_SAVES
-        if iteration_ended or training_ended or overdue or self._stop.signal:
+    def on_epoch_end(self, epoch: int, logs: dict) -> None:
+        progress, now = self.session.progress, time.monotonic()
+        progress.epochs, progress.steps = self.session.data.position(epoch + 1)
+        epochs = (epoch + 1) / self.session.data.parts
+        self.session.history.append([self._trained + now - self._started, epochs, logs["loss"]])
+        complete = epochs % self._iteration == 0 or epochs == progress.goal
+        if complete or self._stop.signal or now - self._saved > _SECONDS_BETWEEN_SAVES:
             self._save()
 
     def _save(self):
-        variables = self.model.optimizer.variables
-        self._checkpoint.save(self._training.key, [variable.numpy() for variable in variables])
+        moments = [variable.numpy() for variable in self.model.optimizer.variables]
+        self.session.checkpoint.save(self.session.training.key, moments)
         self._saved = time.monotonic()
 
 
-class ShowProgress(keras.callbacks.Callback):
-    """Shows epoch, loss and the time left. A context manager: the display ends with it."""
+class ShowProgress(SessionCallback):
+    """Updates the display and the time budget."""
 
-    def __init__(
-        self, checkpoint: Checkpoint, training: Training, data: "EpochBatches", budget: TimeBudget
-    ):
-        super().__init__()
-        self._state, self._training = checkpoint.state, training
-        self._data, self._budget = data, budget
+    def __init__(self, session: Session, display: ProgressDisplay):
+        super().__init__(session)
+        self._display = display
 
-    def __enter__(self):
-        progress = self._state.of(self._training.key)
-        losses = [row[2] for row in self._state.history.get(self._training.key, [])]
-
-        def run_left(seconds, seconds_per_epoch):
-            return self._budget.run_left(self._training, seconds, seconds_per_epoch)
-
-        start = progress.epochs + progress.steps / (len(self._data) * self._data.parts)
-        best = min(losses, default=math.inf)
-        self._resources = contextlib.ExitStack()
-        display = Progress(self._training.label, start, progress.goal, best, run_left)
-        self._display = self._resources.enter_context(display)
-        return self
-
-    def __exit__(self, *error):
-        self._resources.__exit__(*error)
-
-    def on_epoch_end(self, epoch, logs=None):
-        """Update the display and the time budget."""
-        self._budget.epoch_finished(self._training)
-        goal = self._state.of(self._training.key).goal
-        self._display.update((epoch + 1) / self._data.parts, logs["loss"], goal)
-
-
-class EpochTimer(keras.callbacks.Callback):
-    """Measures epochs.
-
-    Attributes:
-        seconds: of each epoch.
-    """
-
-    def on_train_begin(self, logs=None):
-        """Start."""
-        self.seconds = []
-
-    def on_epoch_begin(self, epoch, logs=None):
-        """Start the clock."""
-        self._started = time.monotonic()
-
-    def on_epoch_end(self, epoch, logs=None):
-        """Stop the clock."""
-        self.seconds.append(time.monotonic() - self._started)
+    def on_epoch_end(self, epoch: int, logs: dict) -> None:
+        session = self.session
+        session.budget.epoch_finished(session.training)
+        self._display.update((epoch + 1) / session.data.parts, logs["loss"], session.progress.goal)

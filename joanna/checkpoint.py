@@ -1,11 +1,11 @@
-"""Weights files of a training: weights, optimizer, progress and history in one; the previous one kept."""
+"""Weights files: weights, optimizer, progress and history of a training in one; the previous one kept."""
 
 import contextlib
 import json
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import h5py
 import numpy as np
@@ -21,36 +21,22 @@ if TYPE_CHECKING:
 
 @dataclass
 class Progress:
-    """How far a training is.
+    """How far a training is."""
 
-    Attributes:
-        epochs: epochs completed.
-        steps: steps completed of the next epoch.
-        halvings: how often the learning rate was halved.
-        goal: epochs in all; 0 before the training has started.
-    """
-
-    epochs: int = 0
-    steps: int = 0
-    halvings: int = 0
-    goal: int = 0
+    epochs: int = 0  # completed
+    steps: int = 0  # completed of the next epoch
+    halvings: int = 0  # how often the learning rate was halved
+    goal: int = 0  # epochs in all; 0 before the training has started
 
 
 @dataclass
 class TrainingState:
-    """The part of a weights file that is not weights.
-
-    Attributes:
-        progress: training's key -> how far it is.
-        moments: training's key -> values of its optimizer's variables; of the current training only.
-        cached: arrays that a training keeps from one epoch to the next, by name.
-        history: training's key -> rows of seconds, epochs, loss.
-    """
+    """The part of a weights file that is not weights, by the keys of the trainings."""
 
     progress: dict[str, Progress] = field(default_factory=dict)
-    moments: dict[str, list[np.ndarray]] = field(default_factory=dict)
-    cached: dict[str, np.ndarray] = field(default_factory=dict)
-    history: dict[str, list] = field(default_factory=dict)
+    moments: dict[str, list[np.ndarray]] = field(default_factory=dict)  # of the current training only
+    cached: dict[str, np.ndarray] = field(default_factory=dict)  # kept from epoch to epoch, by name
+    history: dict[str, list] = field(default_factory=dict)  # rows of seconds, epochs, loss
 
     def of(self, key: str) -> Progress:
         """Progress of a training; new if it has none."""
@@ -63,45 +49,26 @@ class TrainingState:
         self.cached.clear()
 
 
-@dataclass
-class LoadedWeights:
-    """What `load_weights` returns besides the weights.
+class LoadedWeights(NamedTuple):
+    """What `load_weights` returns besides the weights."""
 
-    Attributes:
-        state: progress and history; no moments, nothing cached.
-        trained_on: digest of the frames or latents they were trained on.
-        provenance: the settings they were trained with.
-    """
-
-    state: TrainingState
-    trained_on: str
-    provenance: dict
+    state: TrainingState  # progress and history only
+    trained_on: str  # digest of the frames or latents
+    provenance: dict  # the settings of the training
 
 
 class Checkpoint:
-    """The weights file of a component in a stage, and the files it replaces.
-
-    Attributes:
-        state: what is trained so far.
-        is_new: whether nothing of the current training is saved yet.
-    """
+    """The weights file of a component in a stage, and the files it replaces."""
 
     def __init__(self, path: Path, run: Run, stage: str, trained_on: str):
-        """The weights file at `path` that `stage` writes.
-
-        Args:
-            path: the file.
-            run: the run whose settings it must fit.
-            stage: autoencoder or lstm.
-            trained_on: digest of the input of the training.
-        """
+        """The weights file that `stage` trains on input with the digest `trained_on`."""
         self.path, self.run, self.stage, self.trained_on = path, run, stage, trained_on
         self._provenance = provenance(run, stage, training=True)
         self._old, self._previous, self._displaced = map(
             self._sibling,
             ("old", "previous", "beside"),  # names on disk
         )
-        self.is_new = True
+        self.is_new = True  # whether nothing of the current training is saved yet
         self.state = TrainingState()
 
     def _sibling(self, word):

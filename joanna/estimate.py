@@ -11,6 +11,7 @@ import sys
 import time
 
 from joanna import cli, files, settings
+from joanna.batches import even_batches
 from joanna.progress import duration
 from joanna.resources import TimeBudget, check_memory
 from joanna.run import Run
@@ -64,8 +65,8 @@ def seconds_per_frame(chosen: dict, frames: int) -> tuple[float, float]:
     from joanna import model, training
 
     networks, length = model.build(chosen), chosen["window-length"]
-    rows = len(training.even_batches(np.arange(frames), chosen["batch-size"])[0])
-    windows = len(training.even_batches(np.arange(-(-frames // length)), chosen["window-batch"])[0])
+    rows = len(even_batches(np.arange(frames), chosen["batch-size"])[0])
+    windows = len(even_batches(np.arange(-(-frames // length)), chosen["window-batch"])[0])
     width, latent = chosen["frame-length"], settings.bottleneck(chosen)
 
     def measure(network, inputs, targets):

@@ -8,7 +8,7 @@ _NARROW = 95  # columns of the figures; a wider terminal has a bar, too
 _MIN_INTERVAL, _MAX_INTERVAL = 10, 300  # seconds between lines; in between, a tenth of the time so far
 
 
-class Progress:
+class ProgressDisplay:
     """Epoch, current and best loss, time left for the training and for the run. A context manager.
 
     In a terminal it is drawn by rich, which Keras installs; without it, or to a file, lines are printed.
@@ -17,14 +17,9 @@ class Progress:
     def __init__(
         self, label: str, done: float, total: int, best: float, run_left: Callable[[float, float], float]
     ):
-        """Start a display.
+        """A training with `done` of `total` epochs trained and the lowest loss `best`.
 
-        Args:
-            label: name of the training.
-            done: epochs already trained.
-            total: epochs in all.
-            best: lowest loss so far; inf: none.
-            run_left: seconds left for the training, seconds per epoch -> seconds left for the run.
+        `run_left` maps seconds left for the training and seconds per epoch to seconds left for the run.
         """
         self._label, self._start, self._total = label, done, total
         self._best, self._run_left = best, run_left

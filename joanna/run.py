@@ -12,7 +12,7 @@ import numpy as np
 import yaml
 
 import config
-from joanna import files, source
+from joanna import files
 from joanna.errors import UserError
 from joanna.settings import schedule
 from joanna.spectra import COMPONENTS
@@ -23,15 +23,10 @@ WEIGHTS_ENDING = ".weights.h5"
 
 @dataclass(frozen=True)
 class Training:
-    """One of the trainings of a run.
+    """One of the trainings of a run."""
 
-    Attributes:
-        component: phase or magnitude.
-        kind: autoencoder, spliced (the autoencoder with its LSTM layers) or generator.
-    """
-
-    component: str
-    kind: str
+    component: str  # phase or magnitude
+    kind: str  # autoencoder, spliced (the autoencoder with two LSTM layers) or generator
 
     @property
     def stage(self) -> str:
@@ -57,57 +52,20 @@ TRAININGS = [Training(component, "autoencoder") for component in COMPONENTS]
 TRAININGS += [Training(component, kind) for component in COMPONENTS for kind in ("spliced", "generator")]
 
 
-@dataclass(frozen=True)
 class Run:
-    """The settings of a run and the paths of its files.
+    """The settings of a run and the paths of its files."""
 
-    Attributes:
-        settings: of `settings.load`.
-        root: folder that holds output/ and weights/ and that relative sources start at.
-    """
-
-    settings: dict
-    root: Path = PROJECT
-
-    @property
-    def output(self) -> Path:
-        """output/NAME."""
-        return self.root / "output" / self.settings["name"]
-
-    @property
-    def weights(self) -> Path:
-        """weights/NAME."""
-        return self.root / "weights" / self.settings["name"]
-
-    @property
-    def frames_file(self) -> Path:
-        """Normalised frames, written by preprocess.py."""
-        return self.output / "frames.h5"
-
-    @property
-    def latents_file(self) -> Path:
-        """The coded file, written by autoencoder.py."""
-        return self.output / (self.settings["coded-file"] + ".h5")
-
-    @property
-    def settings_file(self) -> Path:
-        """The settings that repeat the run."""
-        return self.output / "settings.yaml"
-
-    @property
-    def report_file(self) -> Path:
-        """The listening page."""
-        return self.output / "report.html"
-
-    @property
-    def manifest_file(self) -> Path:
-        """What generate.py wrote last, and from what."""
-        return self.output / ".generated.json"
-
-    @property
-    def previews(self) -> Path:
-        """Folder of the previews."""
-        return self.output / "previews"
+    def __init__(self, settings: dict, root: Path = PROJECT):
+        """A run with `settings`; `root` holds output/ and weights/, and relative sources start there."""
+        self.settings, self.root = settings, root
+        self.output = root / "output" / settings["name"]
+        self.weights = root / "weights" / settings["name"]
+        self.frames_file = self.output / "frames.h5"
+        self.latents_file = self.output / (settings["coded-file"] + ".h5")
+        self.settings_file = self.output / "settings.yaml"
+        self.report_file = self.output / "report.html"
+        self.manifest_file = self.output / ".generated.json"
+        self.previews = self.output / "previews"
 
     def weights_file(self, component: str, stage: str) -> Path:
         """Weights of a component that `stage` (autoencoder or lstm) trains."""
@@ -127,10 +85,6 @@ class Run:
     def tensorboard(self, name: str) -> Path:
         """Folder of the TensorBoard events of `name`."""
         return self.output / "tensorboard" / name
-
-    def source_files(self) -> list[Path]:
-        """The recordings to learn from; see `source.source_files`."""
-        return source.source_files(self.root, self.settings)
 
     def rng(self, *key: object) -> np.random.Generator:
         """Random numbers that depend on random-seed and the key only.
@@ -183,6 +137,6 @@ class Run:
         except BlockingIOError:
             file.seek(0)
             raise UserError(
-                f"process {file.read().strip() or '?'} is working on '{self.settings['name']}'; wait for "
-                "it, stop it, or choose another name"
+                f"process {file.read().strip() or '?'} is working on '{self.settings['name']}'; "
+                "wait for it, stop it, or choose another name"
             ) from None

@@ -1,7 +1,6 @@
-"""Scores that compare a clip with its song, on NumPy and SciPy.
+"""Scores that compare a clip with its song, both at 16 kHz and unit RMS. NumPy and SciPy only.
 
-To add a score, write a function that computes it and add a row to `SCORES`, the table behind the terminal
-line, scores.yaml and the report. Signals are compared at 16 kHz and unit RMS.
+To add a score, write a function that computes it and a row of `SCORES`; all outputs follow the table.
 """
 
 from collections.abc import Callable
@@ -12,7 +11,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from scipy.signal import ShortTimeFFT, find_peaks, welch
 from scipy.signal.windows import hann
 
-from joanna.audio import resample
+from joanna.audio import resample, rms
 
 SAMPLE_RATE = 16000  # Hz
 N_FFT, HOP_LENGTH, CHROMA_N_FFT = 1024, 256, 4096  # samples: 64, 16 and 256 ms
@@ -21,6 +20,7 @@ _WINDOW_FRAMES = SAMPLE_RATE // HOP_LENGTH  # 1 s, the length compared for copie
 _WINDOW_STEP = 4  # frames between the starts of a clip's windows
 _MAX_FRAMES = 180 * SAMPLE_RATE // HOP_LENGTH  # 180 s, as the cost of comparing all pairs is quadratic
 _COPIED_LIMIT = 0.3  # fraction of a clip that may match the song
+_CLOSENESS = "closer to the song than", "about as close to the song as", "less close to the song than"
 _COLORMAP = (0, 60, 190, 255, 252), (0, 15, 55, 150, 253), (20, 110, 110, 90, 200)  # red, green, blue
 
 
@@ -28,7 +28,7 @@ def prepare(audio: np.ndarray, sample_rate: int) -> np.ndarray:
     """Audio ``(S,)`` at 16 kHz and unit RMS, float64, zero-padded to the longest FFT (0.26 s)."""
     audio = resample(np.asarray(audio, dtype=np.float64), sample_rate, SAMPLE_RATE)
     audio = np.pad(audio, (0, max(0, CHROMA_N_FFT - len(audio))))
-    return audio / max(np.sqrt(np.mean(np.square(audio))), 1e-12)
+    return audio / max(rms(audio), 1e-12)
 
 
 def mel_filters() -> np.ndarray:
@@ -36,7 +36,8 @@ def mel_filters() -> np.ndarray:
 
     mel(f) = 2595 log10(1 + f / 700), O'Shaughnessy 1987, Speech Communication.
     """
-    mels = np.linspace(*(2595 * np.log10(1 + np.array([FMIN, FMAX]) / 700)), N_MELS + 2)
+    low, high = 2595 * np.log10(1 + np.array([FMIN, FMAX]) / 700)
+    mels = np.linspace(low, high, N_MELS + 2)
     edges = 700 * (10 ** (mels / 2595) - 1)
     frequencies = np.fft.rfftfreq(N_FFT, 1 / SAMPLE_RATE)
     rising = (frequencies - edges[:-2, None]) / np.diff(edges)[:-1, None]
@@ -70,7 +71,7 @@ def mel_correlation(audio: np.ndarray, source: np.ndarray, sample_rate: int) -> 
 
 
 def patches(mel: np.ndarray) -> np.ndarray:
-    """Patches ``(N, 64)`` of a log-mel spectrogram ``(T, 64)``: 128 ms long, hop 64 ms, bands in fours."""
+    """Patches ``(N, 64)`` of a log-mel spectrogram ``(T, 64)``: 16 bands by 128 ms, hop 64 ms."""
     bands = mel.reshape(len(mel), 16, 4).mean(axis=2)
     starts = np.arange(0, len(bands) - 7, 4)
     return bands[starts[:, None] + np.arange(0, 8, 2)].reshape(len(starts), -1)
@@ -79,7 +80,7 @@ def patches(mel: np.ndarray) -> np.ndarray:
 def frechet(first: np.ndarray, second: np.ndarray) -> float:
     """Frechet distance of Gaussians fitted to two sets of patches ``(N, D)``, NaN for fewer than two.
 
-    |m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)), Dowson and Landau 1982; Kilgour et al. 2019 on audio.
+    |m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)), Dowson and Landau 1982; Kilgour 2019, arXiv:1812.08466.
     """
     if min(len(first), len(second)) < 2:
         return float("nan")
@@ -168,12 +169,12 @@ def longest_run(matches: np.ndarray) -> tuple[float, float, float]:
     if not longest:
         return 0.0, 0.0, 0.0
     back = (longest - 1) * _WINDOW_STEP
-    frames = np.array([back + _WINDOW_FRAMES, end - back, other_end - back])
-    return tuple((frames * HOP_LENGTH / SAMPLE_RATE).tolist())
+    seconds = np.array([back + _WINDOW_FRAMES, end - back, other_end - back]) * HOP_LENGTH / SAMPLE_RATE
+    return float(seconds[0]), float(seconds[1]), float(seconds[2])
 
 
 def loop(mel: np.ndarray, mean: np.ndarray) -> float:
-    """Duration in seconds of the longest passage that repeats after 1 s or more, within 180 s."""
+    """Seconds of the longest passage that repeats after 1 s or more in 180 s; see `matching_windows`."""
     longest = 0.0
     for start in range(0, len(mel), _MAX_FRAMES):
         part = mel[start : start + _MAX_FRAMES]
@@ -219,25 +220,37 @@ class Comparison:
         self.copied_seconds, self.copied_at, self.copied_from = longest_run(self.matches)
 
 
+def _timbre_of_noise(song):
+    phases = np.random.default_rng(0).uniform(-np.pi, np.pi, len(song.signal) // 2 + 1)
+    noise = np.fft.irfft(np.abs(np.fft.rfft(song.signal)) * np.exp(1j * phases), len(song.signal))
+    return frechet(song.patches, patches(log_mel(noise, SAMPLE_RATE)))
+
+
+def _copied_of_halves(song):
+    first, second = (half[:_MAX_FRAMES] for half in np.split(song.mel, [len(song.mel) // 2]))
+    return matching_windows(second, first, song.mean).any(axis=1).mean()
+
+
 @dataclass(frozen=True)
 class Score:
-    """A row of `SCORES`."""
+    """A row of `SCORES`. Baselines, the song's own values: key in scores.yaml -> label, function."""
 
     key: str  # in scores.yaml
-    label: str  # on the terminal and in the report; empty: on neither
-    unit: str  # format of a value
+    label: str  # on the terminal and in the report; "" hides it on the terminal
+    unit: str  # format of a value with its unit
     compute: Callable[[Comparison], float]
-    meaning: str = ""  # in the report, with what is good; empty: not in the report
+    meaning: str = ""  # in the report: what it is, when it is good; "" hides it there
     baselines: dict[str, tuple[str, Callable[[Features], float]]] = field(default_factory=dict)
-    needs: str = ""  # key of a score that must not be 0 for this one to be shown
+    needs: str = ""  # key of a score; where that is 0 this one is hidden
 
 
 SCORES = (
     Score("timbre", "timbre", "{:.1f}", lambda pair: frechet(pair.song.patches, pair.clip.patches),
           "{closeness} its two halves are to each other",
-          {"timbre-halves": ("song's halves", lambda song: frechet(*_halves(song.patches))),
-           "timbre-noise": ("noise", lambda song: frechet(song.patches, _noise_patches(song.signal)))}),
-    Score("spectrum", "spectrum", "{:.1f} dB", lambda pair: _rms(pair.clip.spectrum - pair.song.spectrum),
+          {"timbre-halves": ("song's halves",
+                             lambda song: frechet(*np.split(song.patches, [len(song.patches) // 2]))),
+           "timbre-noise": ("noise", _timbre_of_noise)}),
+    Score("spectrum", "spectrum", "{:.1f} dB", lambda pair: rms(pair.clip.spectrum - pair.song.spectrum),
           "difference of the average spectra; under 3 dB is close"),
     Score("harmony", "harmony", "{:.2f}", lambda pair: correlation(pair.clip.chroma, pair.song.chroma),
           "correlation of the pitch classes; 1 is the same"),
@@ -253,9 +266,10 @@ SCORES = (
     Score("loop", "loop", "{:.1f} s", lambda pair: loop(pair.clip.mel, pair.song.mean),
           "longest passage that repeats; up to the song's is good",
           {"loop": ("song", lambda song: loop(song.mel[:_MAX_FRAMES], song.mean))}),
-    Score("hop-buzz", "hop buzz", "{:.0f} dB", lambda pair: hop_buzz(pair.clip.signal, pair.clip.hop),
+    Score("hop-buzz", "hop buzz", "{:.0f} dB",
+          lambda pair: hop_buzz(pair.clip.signal, pair.clip.hop_seconds),
           "amplitude modulation at the frame rate",
-          {"hop-buzz": ("song", lambda song: hop_buzz(song.signal, song.hop))}),
+          {"hop-buzz": ("song", lambda song: hop_buzz(song.signal, song.hop_seconds))}),
 )  # fmt: skip
 
 
@@ -274,10 +288,10 @@ class Reference:
         return {row.key: float(row.compute(pair)) for row in SCORES}
 
     def ranking_key(self, scores: dict[str, float]) -> float:
-        """Sort key of takes, lower is better: timbre plus penalties for loops and copies."""
+        """Sort key of takes, lower is better: timbre in units of the song's halves, loops and copies."""
         return (
             scores["timbre"] / max(self.baselines["timbre-halves"], 1e-9)
-            + max(0.0, scores["loop"] - self.baselines["loop"]) / 4
+            + max(0.0, scores["loop"] - self.baselines["loop"]) / 4  # 4 s weigh as much as the halves
             + max(0.0, scores["copied"] - max(_COPIED_LIMIT, self.baselines["copied-halves"]))
         )
 
@@ -290,11 +304,9 @@ class Reference:
 def _texts(scores, baselines):
     """Rows to show for a clip, each with its value and baselines, e.g. "4.1/s (song 3.5/s)"."""
     for row in SCORES:
-        song = [
-            f"{label} {row.unit.format(baselines[key])}" for key, (label, _) in row.baselines.items()
-        ]
+        own = [f"{name} {row.unit.format(baselines[key])}" for key, (name, _) in row.baselines.items()]
         if not row.needs or scores[row.needs]:
-            yield row, row.unit.format(scores[row.key]) + (f" ({', '.join(song)})" if song else "")
+            yield row, row.unit.format(scores[row.key]) + (f" ({', '.join(own)})" if own else "")
 
 
 def hints(scores: dict[str, float], baselines: dict[str, float]) -> list[str]:
@@ -312,18 +324,9 @@ def hints(scores: dict[str, float], baselines: dict[str, float]) -> list[str]:
 def describe(scores: dict[str, float], baselines: dict[str, float]) -> list[tuple[str, str]]:
     """Rows of the report, (label, words): scores with their meaning, then `hints`."""
     ratio = scores["timbre"] / max(baselines["timbre-halves"], 1e-9)
-    closeness = (
-        "closer {} than"
-        if ratio < 0.9
-        else "about as close {} as"
-        if ratio < 1.1
-        else "less close {} than"
-    )
-    values = {**scores, "closeness": closeness.format("to the song")}
-    texts = _texts(scores, baselines)
-    rows = [
-        (row.label, f"{text}: {row.meaning.format_map(values)}") for row, text in texts if row.meaning
-    ]
+    words = {**scores, "closeness": _CLOSENESS[np.searchsorted([0.9, 1.1], ratio, side="right")]}
+    texts = [(row, text) for row, text in _texts(scores, baselines) if row.meaning]
+    rows = [(row.label, f"{text}: {row.meaning.format_map(words)}") for row, text in texts]
     return rows + [("hint", hint) for hint in hints(scores, baselines)]
 
 

@@ -99,6 +99,11 @@ def match_statistics(frames: np.ndarray) -> np.ndarray:
     return (frames - frames.mean(axis=0)) / _std(frames)
 
 
+def normalized_error(frames: np.ndarray, predicted: np.ndarray) -> float:
+    """Mean squared error of normalized frames over their variance; 0 is perfect, 1 is the mean frame."""
+    return float(np.mean(np.square(frames - predicted)) / np.mean(np.square(frames)))
+
+
 def _std(frames):
     """Standard deviation of each bin ``(F,)``, 1 for constant bins."""
     std = frames.std(axis=0)

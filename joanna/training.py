@@ -1,5 +1,6 @@
-"""Training with Keras's own fit, from the checkpoint to the goal; the learning rate; batches; the error."""
+"""Training with Keras's own fit, from the checkpoint to the goal."""
 
+import functools
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -11,9 +12,10 @@ from joanna import callbacks as control
 from joanna import fast
 from joanna.backend import keras
 from joanna.backend import tensorflow as tf
+from joanna.batches import parts_of
 from joanna.checkpoint import Checkpoint
 from joanna.errors import UserError
-from joanna.progress import duration
+from joanna.progress import ProgressDisplay, duration
 from joanna.resources import TimeBudget
 from joanna.run import Training
 
@@ -21,24 +23,16 @@ from joanna.run import Training
 # large first gradients keep Adam's later steps small: error of the spliced layers 0.086, with it 0.009.
 _CLIP = 0.02
 _HALVINGS = 3
-_PART_STEPS = 32  # most steps between two chances to save
 
 
 @dataclass(frozen=True)
 class Task:
-    """What `fit` trains.
-
-    Attributes:
-        training: which of the run's trainings it is.
-        model: maps the inputs of the batches to their targets; its trainable weights change.
-        batches: epoch -> list of (inputs, targets), the same number in each epoch.
-        learning_rate: peak of the schedule.
-    """
+    """What `fit` trains."""
 
     training: Training
-    model: keras.Model
-    batches: Callable[[int], list]
-    learning_rate: float
+    model: keras.Model  # maps the inputs of the batches to their targets
+    batches: Callable[[int], list]  # epoch -> (inputs, targets) pairs, the same number in each epoch
+    learning_rate: float  # peak of the schedule
 
 
 class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
@@ -51,8 +45,7 @@ class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
     def __init__(self):
         self.steps, self.peak = tf.Variable(1.0), tf.Variable(0.0)
 
-    def __call__(self, step):
-        """Learning rate at a step."""
+    def __call__(self, step: tf.Tensor) -> tf.Tensor:
         warm_up = tf.maximum(1.0, tf.floor(self.steps / 50))
         rise = tf.cast(step, tf.float32) / warm_up
         fall = (tf.cast(step, tf.float32) - warm_up) / tf.maximum(1.0, self.steps - warm_up)
@@ -61,24 +54,15 @@ class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
 
 
 class EpochBatches(keras.utils.PyDataset):
-    """The batches of an epoch, or of a part of it if it is long.
+    """The batches of an epoch, starting with `epoch`, or of a part of it if it is long.
 
     Keras counts each part as an epoch, so that callbacks are called and weights saved in between.
-
-    Attributes:
-        parts: parts of an epoch.
     """
 
     def __init__(self, batches: Callable[[int], list], epoch: int = 0):
-        """Prepare the batches of `epoch`.
-
-        Args:
-            batches: epoch -> list of (inputs, targets), the same number in each epoch.
-            epoch: the epoch that fit starts with.
-        """
         super().__init__()
         self._batches, self._epoch, self._current = batches, epoch, batches(epoch)
-        self.parts = _parts(len(self._current))
+        self.parts = parts_of(len(self._current))  # of an epoch
         self._first = 0
 
     def __len__(self) -> int:
@@ -98,28 +82,6 @@ class EpochBatches(keras.utils.PyDataset):
         """Epoch and step at which a Keras epoch starts."""
         epoch, part = divmod(keras_epoch, self.parts)
         return epoch, part * len(self)
-
-
-def _parts(count):
-    return -(-count // _PART_STEPS)
-
-
-def even_batches(items: np.ndarray, size: int) -> list[np.ndarray]:
-    """Cut ``(N,)`` into batches of at most `size`, as equal as possible and in equal parts."""
-    count = -(-len(items) // size)
-    parts = _parts(count)
-    count = parts * -(-count // parts)
-    return np.array_split(items, count if count <= len(items) else count - parts)
-
-
-def random_windows(count: int, frames: int, length: int, rng: np.random.Generator) -> np.ndarray:
-    """First-frame indices ``(count,)`` of windows of `length` that start anywhere in `frames`."""
-    return rng.integers(0, frames - length + 1, size=count)
-
-
-def windows_at(array: np.ndarray, starts: np.ndarray, length: int) -> np.ndarray:
-    """Windows ``(N, length, F)`` of ``(M, F)`` at first-frame indices ``(N,)``."""
-    return array[starts[:, None] + np.arange(length)]
 
 
 def fit(
@@ -184,11 +146,7 @@ def fit(
 
 
 def _fit_from_checkpoint(task, checkpoint, rates, budget, stop, callbacks):
-    """Run fit from the checkpoint's progress on.
-
-    Raises:
-        FloatingPointError: the loss explodes.
-    """
+    """Run fit from the checkpoint on; FloatingPointError if the loss explodes."""
     model, training, state = task.model, task.training, checkpoint.state
     progress = state.of(training.key)
     data = EpochBatches(task.batches, progress.epochs)
@@ -199,23 +157,22 @@ def _fit_from_checkpoint(task, checkpoint, rates, budget, stop, callbacks):
     ):
         variable.assign(value)
     model.optimizer.iterations.assign(first * len(data))
-    with control.ShowProgress(checkpoint, training, data, budget) as display:
+    session = control.Session(training, checkpoint, data, budget)
+    start, best = first / data.parts, min((row[2] for row in session.history), default=math.inf)
+    run_left = functools.partial(budget.run_left, training)
+    with ProgressDisplay(training.label, start, progress.goal, best, run_left) as display:
         own_callbacks = [
-            control.PrepareEpoch(data),
-            control.SeedDropout(checkpoint.run, training, data),
+            control.PrepareEpoch(session),
             control.ExplodingLoss(),
-            control.TimeLimit(checkpoint, training, data, budget),
-            control.SaveProgress(checkpoint, training, data, stop),
+            control.TimeLimit(session),
+            control.SaveProgress(session, stop),
             stop,
-            display,
+            control.ShowProgress(session, display),
         ]
+        epochs = progress.goal * data.parts
+        callbacks = [*own_callbacks, *callbacks]
         model.fit(
-            data,
-            initial_epoch=first,
-            epochs=progress.goal * data.parts,
-            callbacks=[*own_callbacks, *callbacks],
-            shuffle=False,
-            verbose=0,
+            data, initial_epoch=first, epochs=epochs, callbacks=callbacks, shuffle=False, verbose=0
         )
     stop.check()  # a signal during the last preview
 
@@ -246,13 +203,9 @@ def epochs_within(limit: Callable[[], float], task: Task, rates: WarmupCosine) -
         started = time.monotonic()
         batches = task.batches(epoch)
         making.append(time.monotonic() - started)
-    timer = control.EpochTimer()
     data = EpochBatches(lambda epoch: batches[:4])
-    task.model.fit(data, epochs=4, callbacks=[timer], shuffle=False, verbose=0)
-    training_seconds = len(batches) / len(data) * float(np.median(timer.seconds[1:]))  # the first traces
-    return max(1, int(limit() / (training_seconds + making[0] / 8 + making[1])))
-
-
-def normalized_error(frames: np.ndarray, predicted: np.ndarray) -> float:
-    """Mean squared error of normalized frames over their variance; 0 is perfect, 1 is the mean frame."""
-    return float(np.mean(np.square(frames - predicted)) / np.mean(np.square(frames)))
+    for _ in range(2):  # the first one traces
+        started = time.monotonic()
+        task.model.fit(data, epochs=2, shuffle=False, verbose=0)
+        step_seconds = (time.monotonic() - started) / (2 * len(data))
+    return max(1, int(limit() / (len(batches) * step_seconds + making[0] / 8 + making[1])))

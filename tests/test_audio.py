@@ -3,7 +3,7 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import PROJECT, tone
+from helpers import PROJECT, tone
 from scipy.io import wavfile
 
 from joanna import audio

@@ -4,7 +4,7 @@ import re
 import shlex
 
 import pytest
-from conftest import PROJECT
+from helpers import PROJECT
 
 import config
 from joanna.cli import help_text

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from conftest import tone
+from helpers import tone
 
 from joanna import phase
 from joanna.spectra import istft, stft

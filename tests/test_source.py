@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from conftest import tone
+from helpers import tone
 from scipy.io import wavfile
 
 from joanna import source

@@ -1,0 +1,79 @@
+"""Helpers of the tests and benchmarks: tiny settings, songs, runs, scripts, contents of files."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+from scipy.io import wavfile
+
+from joanna.run import Run
+from joanna.settings import load
+
+PROJECT = Path(__file__).resolve().parent.parent
+STAGES = ("preprocess", "autoencoder", "lstm", "generate")
+TINY = [
+    "frame-length=64",
+    "layer-count=2",
+    "dim-decrease=8",
+    "sample-rate=4000",
+    "section-count=2",
+    "block-count=60",
+    "ae-epoch=2",
+    "ae-iteration=2",
+    "lstm-epoch=1",
+    "lstm-iteration=2",
+    "window-length=8",
+    "generate-seconds=0.5",
+    "sequence-lengths=[4,8]",
+    "preview-minutes=0",
+]
+
+
+def tone(seconds: float = 1.2, rate: int = 4000, pitch: float = 440.0) -> np.ndarray:
+    """A swelling two-tone signal, float64 in -0.5 to 0.5."""
+    t = np.arange(int(seconds * rate)) / rate
+    return 0.25 * (np.sin(2 * np.pi * pitch * t) + np.sin(2 * np.pi * 1.5 * pitch * t) * t / seconds)
+
+
+def write_wav(path: Path, signal: np.ndarray, rate: int = 4000) -> Path:
+    """Write a signal as 16-bit wav."""
+    wavfile.write(path, rate, np.round(signal * 32767).astype(np.int16))
+    return path
+
+
+def tiny_run(root: Path, *words: str) -> Run:
+    """A run at tiny width in `root`."""
+    return Run(load([*TINY, *words]), root)
+
+
+def copy_project(folder: Path) -> Path:
+    """A copy of the scripts in `folder`, to run them there."""
+    (folder / "sources").mkdir(parents=True)
+    for script in PROJECT.glob("*.py"):
+        shutil.copy(script, folder)
+    shutil.copytree(PROJECT / "joanna", folder / "joanna")
+    return folder
+
+
+def run_script(folder: Path, script: str, *words: object) -> subprocess.CompletedProcess:
+    """Run a stage script of a copied project to its end."""
+    command = [sys.executable, f"{script}.py", *map(str, words)]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
+
+
+def contents(path: Path) -> dict[str, bytes]:
+    """Every array of a weights file, moments and dropout seeds included, and its progress; no times."""
+    found = {}
+    with h5py.File(path) as file:
+        found["progress"] = file.attrs.get("progress")
+        file.visititems(
+            lambda name, item: (
+                found.update({name: item[()].tobytes()})
+                if isinstance(item, h5py.Dataset) and "history" not in name
+                else None
+            )
+        )
+    return found
