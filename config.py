@@ -27,7 +27,7 @@ settings = {
     "dropout": 0.4,  # dropout rate of the encoder, 0 to below 1
     "lstm-layers": 2,  # LSTM layers of the generator before the spliced ones
     # training
-    "minutes": 0.0,  # time limit of the whole run in minutes; epochs and iterations are ignored; 0: no limit
+    "minutes": 0.0,  # time limit of the whole run; epochs and iterations are ignored; 0: no limit
     "learning-rate": 0.001,  # Adam's peak learning rate; it decays along a cosine
     "preview-minutes": 1.0,  # minutes between previews, in output/NAME/previews; 0: none
     # training the autoencoders
@@ -40,7 +40,7 @@ settings = {
     "generator-rate": 0.003,  # peak learning rate of the generator
     "window-length": 24,  # frames per training window of the LSTM layers
     "window-batch": 32,  # windows per training step of the LSTM layers
-    "own-share": 0.5,  # fraction of the generator's training windows taken from its own predictions, 0 to 1
+    "own-share": 0.5,  # fraction of the generator's training windows that it predicted itself, 0 to 1
     # generation
     "method": "both",  # part (a new frame joins the input), whole (the output is the next input) or both
     "sequence-lengths": [24, 48],  # frames the generator looks at; one wav per length and method

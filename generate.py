@@ -6,7 +6,7 @@ the clips in order), scores.yaml, report.html and {phase,magnitude}-result.h5.
 
     python generate.py demo random-seed=1                     # different clips
     python generate.py demo generate-seconds=30 'sequence-lengths=[24,48]'
-    python generate.py demo takes=5 variation=0.3 --out best.wav   # five of each; the best is copied there
+    python generate.py demo takes=5 variation=0.3 --out best.wav   # five of each; a copy of the best
     python generate.py demo seed-source=./sources/other.wav   # start from another recording
     python generate.py --from output/harp/part-12.wav         # the same clip again, byte for byte
 """
@@ -20,7 +20,6 @@ import contextlib
 import os
 import shlex
 import time
-from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
@@ -42,33 +41,24 @@ from joanna.spectra import COMPONENTS, split, stft
 CORES_PER_CLIP = str(max(1, (os.cpu_count() or 2) // 2))
 
 
-@dataclass(frozen=True)
-class Original:
-    """A clip to make again: its path, its bytes and its metadata."""
-
-    path: str
-    wav: bytes
-    metadata: dict
-
-
 def main(run: Run, out: str = "", clip: str = "") -> None:
     """Run the stage.
 
     Args:
         run: the run.
         out: wav file that the best clip is copied to; empty: none.
-        clip: a clip to make again. The settings of the run are those of the clip.
+        clip: a clip to make again; the settings of the run are those of the clip.
     """
     _check_writable(out)
-    original = Original(clip, Path(clip).read_bytes(), audio.read_clip_metadata(clip)) if clip else None
-    frames, latents = Frames.load(run), Latents.load(run)
-    inputs = _inputs(run)
+    original = audio.read_clip_metadata(clip) if clip else None
+    original_wav = Path(clip).read_bytes() if clip else b""
+    frames, latents, inputs = Frames.load(run), Latents.load(run), _inputs(run)
     if run.settings["load-weights"] and not (out or clip):
         if files.verify_manifest(run.manifest_file, inputs):
             print(f"up to date, skipped: the clips in {run.output}")
             return
     if original:
-        _check_original(original, run, inputs)
+        _check_original(clip, original, run, inputs)
     seeds = _seed_frames(run, frames)
     extra = len(seeds["phase"]) if run.settings["seed-source"] else 0
     check_memory(run.settings, "generating", len(frames) + extra)
@@ -76,30 +66,29 @@ def main(run: Run, out: str = "", clip: str = "") -> None:
     from joanna import clips, generation  # TensorFlow takes seconds to import
 
     trained = generation.load_networks(run, latents)
-    if original and original.metadata["weights"] != trained.digests:
+    if original and original["weights"] != trained.digests:
         raise UserError(
             f"{clip} was made with other weights than those in {run.weights}; train them again"
         )
-    _note_training_settings(run, trained)
+    _print_training_settings(run, trained)
     reconstruction = _reconstruct(run, trained, frames, write=not original)
     generated, speed = _generate(run, trained, frames, seeds)
     maker = clips.ClipMaker(run, frames, reconstruction)
     metadata = {"settings": trained.settings, "weights": trained.digests}
     metadata |= {"random-seed": run.settings["random-seed"], "seed": inputs.get("seed-source")}
     if original:
-        metadata["name"] = original.metadata["name"]
-        takes = next(maker.rank_takes(generated, metadata))
-        best = _write_again(run, takes[original.metadata["take"] - 1], original, maker.reference)
+        metadata["name"] = original["name"]
+        best = next(maker.rank_takes(generated, metadata))[original["take"] - 1]
+        _write_again(run, best, maker, clip, original_wav)
     else:
-        made = _write_clips(run, maker.rank_takes(generated, metadata), maker.reference)
-        _write_results(run, made)
+        made = []
+        for takes in maker.rank_takes(generated, metadata):
+            for take in takes:
+                _write_clip(run.clip_file(take.name), take, maker)
+            made += takes
         signals = {"source": frames.audio, "reconstruction": reconstruction}
-        _write_report(run, trained, signals, made, maker.reference, speed)
-        run.save_settings(trained.settings)
-        written = [run.clip_file(name) for name in ("reconstruction", *(clip.name for clip in made))]
-        written += [run.output / name for name in ("scores.yaml", "spectrograms.png", "report.html")]
-        written += [run.result_file(component) for component in COMPONENTS]
-        files.write_manifest(run.manifest_file, inputs, written)
+        _write_report(run, trained, made, maker, signals, speed)
+        _write_results(run, trained, made, inputs)
         best = min(made, key=lambda clip: maker.reference.ranking_key(clip.scores))
     if out:
         files.write_bytes(Path(out).resolve(), best.wav)
@@ -110,12 +99,10 @@ def _check_writable(out):
     """Refuse an --out that cannot be written, before anything is generated."""
     folder = Path(out).resolve().parent
     if out and (Path(out).is_dir() or not os.access(folder, os.W_OK)):
-        reason = (
-            "it is a folder" if Path(out).is_dir() else f"{folder} is missing or cannot be written to"
-        )
+        reason = f"{folder} is missing or cannot be written to"
+        reason = "it is a folder" if Path(out).is_dir() else reason
         raise UserError(
-            f"--out {out}: cannot be written, {reason}; expected the path of a wav file in an existing "
-            "folder"
+            f"--out {out}: cannot be written, {reason}; expected a wav file in an existing folder"
         )
 
 
@@ -123,7 +110,7 @@ def _inputs(run):
     """What the clips depend on: the settings and the digests of the files, if all exist."""
     paths = [run.frames_file, run.latents_file]
     paths += [run.weights_file(component, "lstm") for component in COMPONENTS]
-    inputs = {"settings": {**run.settings, "load-weights": True}}
+    inputs: dict[str, object] = {"settings": {**run.settings, "load-weights": True}}
     with contextlib.suppress(files.DamagedError):  # reported where the file is loaded
         inputs["files"] = [files.digest(path) for path in paths]
     if run.settings["seed-source"]:
@@ -133,14 +120,12 @@ def _inputs(run):
     return inputs
 
 
-def _check_original(original, run, inputs):
-    if original.metadata["seed"] != inputs.get("seed-source"):
-        raise UserError(
-            f"{original.path}: seed-source {run.settings['seed-source']} has changed; put it back"
-        )
-    take, takes = original.metadata["take"], run.settings["takes"]
+def _check_original(clip, metadata, run, inputs):
+    take, takes, seed = metadata["take"], run.settings["takes"], run.settings["seed-source"]
+    if metadata["seed"] != inputs.get("seed-source"):
+        raise UserError(f"{clip}: seed-source {seed} has changed; put it back")
     if not 1 <= take <= takes:
-        raise UserError(f"{original.path}: its metadata is of take {take} of {takes}")
+        raise UserError(f"{clip}: its metadata is of take {take} of {takes}")
 
 
 def _seed_frames(run, frames):
@@ -165,20 +150,16 @@ def _seed_frames(run, frames):
             f"which takes {need / rate:.2f} s: choose a longer recording or lower sequence-lengths"
         )
     samples = audio.match_loudness(samples, frames.audio)
-    spectra = stft(samples, settings["frame-length"], settings["overlap"])
-    return {
-        name: frames.components[name].normalize(values)
-        for name, values in split(spectra, settings["magnitude-power"]).items()
-    }
+    parts = split(
+        stft(samples, settings["frame-length"], settings["overlap"]), settings["magnitude-power"]
+    )
+    return {name: frames.components[name].normalize(values) for name, values in parts.items()}
 
 
-def _note_training_settings(run, trained):
+def _print_training_settings(run, trained):
     """Print the settings that the weights were trained with, where the run has others."""
-    different = [
-        f"{key} {value}"
-        for key, value in trained.settings.items()
-        if value != run.settings[key] and key != "random-seed"
-    ]
+    pairs = [(key, value) for key, value in trained.settings.items() if key != "random-seed"]
+    different = [f"{key} {value}" for key, value in pairs if value != run.settings[key]]
     if different:
         print(
             f"note: the weights were trained with {', '.join(different)}: settings.yaml and report.html "
@@ -190,9 +171,8 @@ def _reconstruct(run, trained, frames, write):
     """Audio ``(S,)`` of the song through the autoencoders, at its loudness."""
     from joanna import clips, generation, scores
 
-    signal = generation.reconstruct(run, trained.networks, frames)
+    signal, rate = generation.reconstruct(run, trained.networks, frames), run.settings["sample-rate"]
     signal = clips.match_loudness(signal, frames.audio, "reconstruction", "autoencoder")
-    rate = run.settings["sample-rate"]
     if write:
         _write(run.clip_file("reconstruction"), audio.wav_bytes(signal, rate))
     correlation = scores.mel_correlation(signal, frames.audio, rate)
@@ -205,16 +185,13 @@ def _generate(run, trained, frames, seeds):
     from joanna.generation import FrameGenerator, Job
 
     settings, started = run.settings, time.monotonic()
-    jobs = product(methods(settings), settings["sequence-lengths"], range(settings["takes"]))
-    jobs = [Job(*job) for job in jobs]
+    combinations = product(methods(settings), settings["sequence-lengths"], range(settings["takes"]))
+    jobs = [Job(*combination) for combination in combinations]
     phase_methods = selected_methods(settings["phase-method"])
-    if settings["phase-method"] != "all":
-        for name, method in phase_methods.items():
-            if settings["overlap"] < method.minimum_overlap:
-                print(
-                    f"note: {name} gains little at overlap {settings['overlap']}; train with "
-                    f"overlap={method.minimum_overlap}"
-                )
+    for name, method in phase_methods.items():
+        if len(phase_methods) == 1 and settings["overlap"] < method.minimum_overlap:
+            overlaps = f"{settings['overlap']}; train with overlap={method.minimum_overlap}"
+            print(f"note: {name} gains little at overlap {overlaps}")
     components = ["magnitude"]
     components += ["phase"] if any(way.generates_phase for way in phase_methods.values()) else []
     generated = {}
@@ -228,74 +205,40 @@ def _generate(run, trained, frames, seeds):
     return generated, speed
 
 
-def _write_clips(run, takes, reference):
-    """Write all clips; returned in order."""
-    made = []
-    for clip in (clip for clips in takes for clip in clips):
-        _write_clip(run.clip_file(clip.name), clip, reference)
-        made.append(clip)
-    return made
-
-
-def _write_clip(path, clip, reference):
-    from joanna import scores
-
+def _write_clip(path, clip, maker):
     _write(path, clip.wav)
-    print(f"  {reference.line(clip.scores)}")
-    for hint in scores.hints(clip.scores, reference.baselines):
+    print(f"  {maker.reference.line(clip.scores)}")
+    for hint in maker.hints(clip.scores):
         print(f"  hint: {hint}")
 
 
-def _write_again(run, clip, original, reference):
+def _write_again(run, clip, maker, original, original_wav):
     """Write a clip that was made again, next to a different clip of its name."""
     from joanna.clips import unused_name
 
     name = unused_name(run.output, clip)
-    _write_clip(run.clip_file(name), clip, reference)
-    if clip.wav == original.wav:
-        print(f"{name} equals {original.path}, byte for byte")
+    _write_clip(run.clip_file(name), clip, maker)
+    if clip.wav == original_wav:
+        print(f"{name} equals {original}, byte for byte")
     else:
-        print(
-            f"warning: {name} differs from {original.path}: use the packages and the machine it was made with"
-        )
-    return clip
+        print(f"warning: {name} differs from {original}, made with other packages or on another machine")
 
 
-def _write_results(run, clips):
-    for component in COMPONENTS:
-        arrays = {clip.name: getattr(clip, component) for clip in clips}
-        path = run.result_file(component)
-        save_arrays(path, run, "lstm", arrays, {})
-        print(f"wrote {path}")
-
-
-def _write_report(run, trained, signals, clips, reference, speed):
-    """Write the scores, the spectrograms and the report.
-
-    Args:
-        run: the run.
-        trained: the networks.
-        signals: source and reconstruction, audio ``(S,)`` by name.
-        clips: the clips in order.
-        reference: the song with its baselines.
-        speed: seconds generated per second.
-    """
+def _write_report(run, trained, clips, maker, signals, speed):
+    """Write the scores, the spectrograms and the report; `signals` are source and reconstruction."""
     from joanna import report, scores
 
     rate, found = run.settings["sample-rate"], {clip.name: clip.scores for clip in clips}
     signals = {**signals, **{clip.name: clip.signal for clip in clips}}
     longest = max(len(clip.signal) for clip in clips)
     image = scores.picture([signal[:longest] for signal in signals.values()], rate)
-    text = yaml.safe_dump({"source": reference.baselines, **found}, sort_keys=False)
+    text = yaml.safe_dump({"source": maker.reference.baselines, **found}, sort_keys=False)
     _write(run.output / "scores.yaml", text.encode())
     _write(run.output / "spectrograms.png", report.png(image))
-    entries = []
-    for name, signal in signals.items():
-        entry = report.clip(name, signal, rate)
-        if name in found:
-            rows = scores.describe(found[name], reference.baselines)
-            entry |= {"scores": found[name], "rows": rows}
-        entries.append(entry)
+    entries = [report.clip(name, signal, rate) for name, signal in signals.items()]
+    for entry, clip in zip(entries[2:], clips, strict=True):
+        rows = scores.describe(clip.scores, maker.reference.baselines)
+        entry |= {"scores": clip.scores, "rows": rows}
     facts = {
         "learned from": f"{len(signals['source']) / rate:.1f} s at {rate} Hz",
         "training": duration(sum(rows[-1][0] for rows in trained.history.values() if rows)),
@@ -312,20 +255,29 @@ def _write_report(run, trained, signals, clips, reference, speed):
         log_clips(run, signals, found)
 
 
+def _write_results(run, trained, clips, inputs):
+    """Write the generated frames, the settings and the manifest."""
+    for component in COMPONENTS:
+        path = run.result_file(component)
+        save_arrays(path, run, "lstm", {clip.name: getattr(clip, component) for clip in clips}, {})
+        print(f"wrote {path}")
+    run.save_settings(trained.settings)
+    written = [run.clip_file(name) for name in ("reconstruction", *(clip.name for clip in clips))]
+    written += [run.output / "scores.yaml", run.output / "spectrograms.png", run.report_file]
+    written += [run.result_file(component) for component in COMPONENTS]
+    files.write_manifest(run.manifest_file, inputs, written)
+
+
 def _write(path, content):
     files.write_bytes(path, content)
     print(f"wrote {path}")
 
 
 if __name__ == "__main__":
-    cli.run_stage(
-        main,
-        __doc__,
-        ("every stage", "generation", "file names of the autoencoders", "file names of the LSTM layers",
-         "file names of generation"),
-        generating=True,
-        options={
-            "--out": ("out", "FILE", "copy the best clip to FILE as well; all are generated again"),
-            "--from": ("clip", "CLIP.wav", "make that clip again in output/NAME, byte for byte"),
-        },
-    )  # fmt: skip
+    names = (f"file names of {what}" for what in ("the autoencoders", "the LSTM layers", "generation"))
+    groups = ("every stage", "generation", *names)
+    options = {
+        "--out": ("out", "FILE", "copy the best clip to FILE as well; all are generated again"),
+        "--from": ("clip", "CLIP.wav", "make that clip again in output/NAME, byte for byte"),
+    }
+    cli.run_stage(main, __doc__, groups, generating=True, options=options)

@@ -176,8 +176,8 @@ class Trainer:
     def predict(self, network: "keras.Model", inputs: np.ndarray) -> np.ndarray:
         """Output ``(M, .)`` of a network for a song ``(M, Z)``, window by window.
 
-        Windows overlap by half and their second half is kept, so that every output after the first window
-        depends on at least half a window of frames before it.
+        Windows overlap by half and their second half is kept, so that every output after the first
+        window depends on at least half a window of frames before it.
         """
         step, last = max(1, self.length // 2), len(inputs) - self.length
         starts = np.append(np.arange(0, last, step), last)

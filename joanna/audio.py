@@ -6,7 +6,6 @@ import re
 import shlex
 import warnings
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
@@ -18,7 +17,7 @@ _MAX_AMPLITUDE = 2.0**32  # of full scale; some programs write floats in the ran
 _RATES = 1000, 768000  # lowest and highest sample rate of a recording, Hz
 _MIN_PEAK = 0.01  # of full scale; quieter audio would lose much to the 16 bits of the clips
 _MIN_MIX_POWER = 0.01  # relative to uncorrelated channels; with less, the channels cancel each other
-_CLIP_NAME = r"\w[\w. -]{0,99}"  # cannot leave its folder
+PLAIN_NAME = r"\w[\w. -]{0,99}"  # of a file or folder; cannot lead elsewhere
 
 
 def load_audio(path: Path, sample_rate: int, setting: str = "source") -> tuple[np.ndarray, list[str]]:
@@ -132,11 +131,7 @@ def _read_with_soundfile(data, name):
 
 
 def resample(audio: np.ndarray, rate: int, target_rate: int) -> np.ndarray:
-    """Resample audio ``(S,)`` from `rate` to `target_rate`, both in Hz, with a polyphase filter.
-
-    Returns:
-        Audio ``(ceil(S * target_rate / rate),)``.
-    """
+    """Audio ``(S,)`` at `rate` Hz -> ``(ceil(S * target_rate / rate),)`` at `target_rate` Hz."""
     from scipy.signal import resample_poly  # takes half a second to import
 
     divisor = np.gcd(rate, target_rate)
@@ -160,13 +155,7 @@ def match_loudness(audio: np.ndarray, reference: np.ndarray) -> np.ndarray:
 
 
 def wav_bytes(audio: np.ndarray, sample_rate: int, comment: str = "") -> bytes:
-    """Encode audio as a 16-bit PCM wav.
-
-    Args:
-        audio: ``(S,)``, clipped to -1 to 1.
-        sample_rate: Hz.
-        comment: content of the wav's comment field (ICMT), which is left out if empty.
-    """
+    """Encode audio ``(S,)``, clipped to -1 to 1, as a 16-bit PCM wav with a comment, if any (ICMT)."""
     from scipy.io import wavfile
 
     file = io.BytesIO()
@@ -183,23 +172,8 @@ def wav_bytes(audio: np.ndarray, sample_rate: int, comment: str = "") -> bytes:
     return file.getvalue()
 
 
-def save_audio(
-    path_or_file: Path | BinaryIO, audio: np.ndarray, sample_rate: int, comment: str = ""
-) -> None:
-    """Write audio to a path or a binary file as a 16-bit PCM wav; arguments as in `wav_bytes`."""
-    content = wav_bytes(audio, sample_rate, comment)
-    if isinstance(path_or_file, Path):
-        path_or_file.write_bytes(content)
-    else:
-        path_or_file.write(content)
-
-
 def read_comment(path: Path) -> str:
-    """Comment of a wav that `save_audio` wrote, or an empty string.
-
-    Raises:
-        OSError: the file cannot be read.
-    """
+    """Comment of a wav that `wav_bytes` encoded, or an empty string."""
     data, position = path.read_bytes(), 12
     while data[:4] == b"RIFF" and position + 8 <= len(data):
         size = int.from_bytes(data[position + 4 : position + 8], "little")
@@ -224,7 +198,7 @@ def read_clip_metadata(path: str) -> dict:
     try:
         metadata = json.loads(read_comment(Path(path)))
         if all(isinstance(metadata[key], kind) for key, kind in types.items()) and "seed" in metadata:
-            if re.fullmatch(_CLIP_NAME, metadata["name"]):
+            if re.fullmatch(PLAIN_NAME, metadata["name"]):
                 return metadata
     except OSError as error:
         raise UserError(

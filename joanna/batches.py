@@ -1,5 +1,7 @@
 """Batches of frames and windows of a song."""
 
+from itertools import chain
+
 import numpy as np
 
 PART_STEPS = 32  # most steps between two chances to save
@@ -11,11 +13,11 @@ def parts_of(steps: int) -> int:
 
 
 def even_batches(items: np.ndarray, size: int) -> list[np.ndarray]:
-    """Cut ``(N,)`` into batches of at most `size`, as equal as possible, the same number in each part."""
-    count = -(-len(items) // size)
-    parts = parts_of(count)
-    count = parts * -(-count // parts)
-    return np.array_split(items, count if count <= len(items) else count - parts)
+    """Cut ``(N,)`` into even batches of at most `size` (or 2), equally many in each part of an epoch."""
+    fewest = -(-len(items) // size)
+    # more and smaller batches if there are enough items
+    counts = chain(range(fewest, len(items) + 1), range(fewest, 0, -1))
+    return np.array_split(items, next(count for count in counts if count % parts_of(count) == 0))
 
 
 def random_windows(count: int, frames: int, length: int, rng: np.random.Generator) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Weights files: weights, optimizer, progress and history of a training in one; the previous one kept."""
+"""Weights files: weights, optimizer, progress and history in one; the previous one is kept."""
 
 import contextlib
 import json
@@ -64,17 +64,12 @@ class Checkpoint:
         """The weights file that `stage` trains on input with the digest `trained_on`."""
         self.path, self.run, self.stage, self.trained_on = path, run, stage, trained_on
         self._provenance = provenance(run, stage, training=True)
-        self._old, self._previous, self._displaced = map(
-            self._sibling,
-            ("old", "previous", "beside"),  # names on disk
+        stem = path.name.removesuffix(WEIGHTS_ENDING)
+        self._old, self._previous, self._displaced = (
+            path.with_name(f"{stem}.{word}{WEIGHTS_ENDING}") for word in ("old", "previous", "beside")
         )
         self.is_new = True  # whether nothing of the current training is saved yet
         self.state = TrainingState()
-
-    def _sibling(self, word):
-        return self.path.with_name(
-            f"{self.path.name.removesuffix(WEIGHTS_ENDING)}.{word}{WEIGHTS_ENDING}"
-        )
 
     def finished(self, epochs: dict[str, int]) -> bool:
         """Whether the file is whole, fits the settings and holds that many epochs of each training.
@@ -94,9 +89,7 @@ class Checkpoint:
     def resume(self, network: "keras.Model") -> bool:
         """Load the newest whole file that fits, if load-weights is on; print which, or why none.
 
-        Args:
-            network: model whose weights the file holds. It must not be compiled, so that the file
-                equals one of stock Keras. Unchanged if no file fits.
+        The network must not be compiled, so that the file equals one of stock Keras.
         """
         self.network = network
         if not self.run.settings["load-weights"]:
@@ -122,20 +115,12 @@ class Checkpoint:
         return False
 
     def load(self, path: Path | None = None) -> None:
-        """Load weights and state from `path`, by default the checkpoint's own file.
-
-        Raises:
-            UserError: missing, damaged, made with other settings, or of another network.
-        """
+        """Load weights and state from `path`, by default the current file; see `load_weights`."""
         path = path or self.path
         self.state = _read(self.network, path, self.run, self.stage, self.trained_on).state
 
     def save(self, key: str, moments: list[np.ndarray]) -> None:
-        """Write weights and state; the file before is kept as the previous one.
-
-        Args:
-            key: the current training's.
-            moments: values of its optimizer's variables.
+        """Write weights, state and the optimizer variables of the training `key`; keep the file before.
 
         Raises:
             FloatingPointError: a value is not finite; nothing is written.
@@ -242,14 +227,9 @@ def _check(attributes, path, run, stage, trained_on):
 
 
 def read_history(path: Path, digest: str = "") -> dict[str, list]:
-    """Rows of seconds, epochs, loss of each training in a weights file.
+    """Training's key -> rows of seconds, epochs, loss in a weights file, of that `digest` if given.
 
-    Args:
-        path: the file.
-        digest: the checksum it must have; empty: any.
-
-    Returns:
-        training's key -> rows; empty if the file is missing, damaged or has another checksum.
+    Empty if the file is missing, damaged or another one.
     """
     try:
         with files.open_h5(path, digest) as file:

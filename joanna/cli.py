@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import io
 import os
 import re
 import shlex
@@ -85,7 +86,8 @@ def run_stage(
         options: options that take the path of a wav file.
     """
     for stream in (sys.stdout, sys.stderr):  # the terminal may lack letters of a file's name
-        stream.reconfigure(errors="backslashreplace")
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     script = Path(sys.argv[0]).name
     program = "./run.sh" if script == "estimate.py" else f"{_python()} {script}"
     parser = _parser(about, groups, program, options or {})

@@ -22,36 +22,18 @@ _SILENCE = 1e-3  # of the source's RMS
 
 @dataclass
 class Clip:
-    """A generated clip.
+    """A generated clip."""
 
-    Attributes:
-        name: of its file, without ending.
-        signal: audio ``(S,)`` at the source's loudness.
-        magnitude: generated magnitudes ``(M, F)``, to the power of magnitude-power.
-        phase: ``(M, F)`` in radians.
-        scores: of `scores.Reference.score`.
-        wav: bytes of its file, with the metadata.
-    """
-
-    name: str
-    signal: np.ndarray
-    magnitude: np.ndarray
-    phase: np.ndarray
+    name: str  # of its file, without ending
+    signal: np.ndarray  # audio (S,) at the source's loudness
+    magnitude: np.ndarray  # (M, F), to the power of magnitude-power
+    phase: np.ndarray  # (M, F) in radians
     scores: dict[str, float]
-    wav: bytes = b""
+    wav: bytes = b""  # its file, with the metadata
 
 
 class ClipMaker:
-    """Turns generated frames into clips.
-
-    Args:
-        run: the run.
-        frames: the song.
-        reconstruction: audio ``(S,)`` of `generation.reconstruct`.
-
-    Attributes:
-        reference: the song, for the scores.
-    """
+    """Turns generated frames into clips, with the phases of the song's `reconstruction` ``(S,)``."""
 
     def __init__(self, run: Run, frames: Frames, reconstruction: np.ndarray):
         self._run, self._frames, self._rate = run, frames, run.settings["sample-rate"]
@@ -67,9 +49,6 @@ class ClipMaker:
         Args:
             generated: component -> job -> normalized frames ``(M, F)``; phase may be missing.
             metadata: what the clips have in common, see `audio.read_clip_metadata`.
-
-        Raises:
-            UserError: a signal holds NaN or Inf.
         """
         phase_methods = selected_methods(self._run.settings["phase-method"])
         groups = dict.fromkeys(job[:2] for job in generated["magnitude"])
@@ -88,12 +67,18 @@ class ClipMaker:
                 clip.wav = audio.wav_bytes(clip.signal, self._rate, text)
             yield clips
 
+    def hints(self, found: dict[str, float]) -> list[str]:
+        """Advice on a clip's scores."""
+        return scores.hints(found, self.reference.baselines)
+
     def _clip(self, job: Job, way: str, method, generated) -> Clip:
         """The clip of a job, without name, loudness and metadata."""
         settings, parts = self._run.settings, self._frames.components
         normalized = generated["magnitude"][job]
         magnitude = parts["magnitude"].restore(normalized)
-        phase = parts["phase"].restore(generated["phase"][job]) if "phase" in generated else None
+        phase = np.empty((0, 0))
+        if "phase" in generated:
+            phase = parts["phase"].restore(generated["phase"][job])
         inputs = PhaseInputs(
             magnitude=normalized,
             phase=phase,
@@ -122,16 +107,10 @@ def trim_and_fade(signal: np.ndarray, settings: dict) -> np.ndarray:
 
 
 def match_loudness(signal: np.ndarray, source: np.ndarray, name: str, stage: str) -> np.ndarray:
-    """Audio ``(S,)`` at the source's loudness; a silent one stays silent, with a warning.
-
-    Args:
-        signal: generated audio.
-        source: the song.
-        name: of the clip.
-        stage: whose weights made it.
+    """The clip's audio ``(S,)`` at the source's loudness; a silent one stays silent, with a warning.
 
     Raises:
-        UserError: the signal holds NaN or Inf.
+        UserError: the signal holds NaN or Inf; `stage` is the one to run again.
     """
     if not np.isfinite(signal).all():
         raise UserError(f"{name}: the network's output is NaN or Inf", rerun=stage)

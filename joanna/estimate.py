@@ -6,9 +6,7 @@
 import math
 import re
 import shlex
-import statistics
 import sys
-import time
 
 from joanna import cli, files, settings
 from joanna.batches import even_batches
@@ -20,9 +18,9 @@ from joanna.spectra import COMPONENTS
 
 _ABOUT = """JOANNA learns one song and writes new audio in its style.
 
-./run.sh runs preprocess.py, autoencoder.py, lstm.py and generate.py in order. Each script also runs alone
-and has its own --help. They read the source and write weights/NAME/ and output/NAME/, where report.html
-plays the results. The same command resumes a stopped run. ./run.sh test runs the tests.
+./run.sh runs preprocess.py, autoencoder.py, lstm.py and generate.py in order. Each script also runs
+alone and has its own --help. They read the source and write weights/NAME/ and output/NAME/, where
+report.html plays the results. The same command resumes a stopped run. ./run.sh test runs the tests.
 
     ./run.sh demo
     ./run.sh demo source=./sources/mine.wav
@@ -30,7 +28,6 @@ plays the results. The same command resumes a stopped run. ./run.sh test runs th
     ./run.sh output/harp/settings.yaml random-seed=1 name=again
 """
 _LONG_RUN = 3_000_000  # frames trained on; a shorter run takes minutes and is not measured
-_STEPS = 5  # timed steps, after one that traces
 
 
 def max_frames(chosen: dict) -> float:
@@ -48,10 +45,9 @@ def song_frames(run: Run) -> int:
 
 def total_epochs(chosen: dict) -> tuple[int, int]:
     """Epochs of each autoencoder and of each LSTM training in a whole run."""
-    autoencoder, lstm = (
-        math.prod(settings.schedule(chosen, stage)) for stage in ("autoencoder", "lstm")
+    return math.prod(settings.schedule(chosen, "autoencoder")), math.prod(
+        settings.schedule(chosen, "lstm")
     )
-    return autoencoder, lstm
 
 
 def seconds_per_frame(chosen: dict, frames: int) -> tuple[float, float]:
@@ -71,12 +67,7 @@ def seconds_per_frame(chosen: dict, frames: int) -> tuple[float, float]:
 
     def measure(network, inputs, targets):
         training.compile_model(network)
-        seconds = []
-        for _ in range(_STEPS + 1):
-            started = time.monotonic()
-            network.train_on_batch(inputs, targets)
-            seconds.append(time.monotonic() - started)
-        return statistics.median(seconds[1:]) / (inputs.size / inputs.shape[-1])
+        return training.step_seconds(network, [(inputs, targets)]) / (inputs.size / inputs.shape[-1])
 
     single = np.zeros((rows, width), np.float32)
     latents = np.zeros((windows, length, latent), np.float32)
@@ -108,17 +99,12 @@ def _print_minutes(chosen, arguments):
     if 60 * chosen["minutes"] < overhead:
         print(
             f"warning: minutes is {chosen['minutes']:g}; starting, saving and generating take "
-            f"{overhead / 60:.1f} on a slow machine, which leaves one epoch for a training: raise minutes"
+            f"{overhead / 60:.1f} on a slow machine, which leaves each training one epoch: raise minutes"
         )
 
 
 def main(run: Run, arguments: list[str] | None = None) -> None:
-    """Print what a long run costs, or which arguments its minutes overrule.
-
-    Args:
-        run: the run.
-        arguments: of the command line; by default those of this process.
-    """
+    """Print what a long run costs, or which of the `arguments` (sys.argv's) its minutes overrule."""
     chosen = run.settings
     if chosen["minutes"]:
         _print_minutes(chosen, sys.argv[1:] if arguments is None else arguments)

@@ -53,8 +53,7 @@ class LSTM(keras.layers.LSTM):
     that need the previous frame.
     """
 
-    def call(self, sequences, initial_state=None, mask=None, training=False):
-        """Sequences ``(N, T, Z)`` float32 -> outputs ``(N, T, U)`` float32."""
+    def call(self, sequences, initial_state=None, mask=None, training=False) -> tf.Tensor:
         if on_gpu() or initial_state is not None or mask is not None:
             return super().call(sequences, initial_state, mask, training)
         cell = self.cell
@@ -132,17 +131,15 @@ def _lstm(x, kernel, recurrent, bias):
 class Adam(keras.optimizers.Adam):
     """`keras.optimizers.Adam` (Kingma and Ba 2015) that updates a variable in one pass over memory.
 
-    On several devices the gradients are averaged before they are clipped. Each device's update is the sum
-    over the devices, so `global_clipnorm` is to be divided by their number.
+    On several devices the gradients are averaged before they are clipped. An update is the sum over the
+    devices, so `global_clipnorm` is to be divided by their number.
     """
 
-    def build(self, variables):
-        """Create the moments of `variables`."""
+    def build(self, variables: list) -> None:
         super().build(variables)
         self._places = {variable.value.ref(): place for place, variable in enumerate(variables)}
 
-    def apply(self, grads, trainable_variables=None):
-        """Apply the gradients of this device."""
+    def apply(self, grads: list, trainable_variables: list | None = None) -> None:
         replica = tf.distribute.get_replica_context()
         count = replica.num_replicas_in_sync
         if count > 1:
@@ -151,8 +148,7 @@ class Adam(keras.optimizers.Adam):
             ]
         super().apply(grads, trainable_variables)
 
-    def update_step(self, gradient, variable, learning_rate):
-        """Update `variable` and its two moments."""
+    def update_step(self, gradient: tf.Tensor, variable: tf.Variable, learning_rate: tf.Tensor) -> None:
         place = self._places.get(variable.ref())
         if place is None or on_gpu():  # None: the copy on one of several devices
             super().update_step(gradient, variable, learning_rate)

@@ -21,14 +21,10 @@ def loop_limit(settings: dict) -> int:
 
 
 class LoopDetector:
-    """Detects that the last frames of a clip repeat earlier ones.
-
-    Args:
-        limit: frames a loop may last; loops of at most 20 times as many frames are found.
-        bins: bins per frame B.
-    """
+    """Detects that the last frames of a clip repeat earlier ones."""
 
     def __init__(self, limit: int, bins: int):
+        """A loop of frames with `bins` bins may last `limit` frames; its lag is at most 20 times that."""
         self._limit, self._count = limit, 0
         self._past = np.zeros((20 * limit, bins), np.float32)  # the last frames, in a ring
         self._runs = np.zeros(0, int)  # [k]: frames for which the clip equals itself k + 1 frames before
@@ -54,11 +50,11 @@ class SongFeedback:
     """Replaces each generated frame by a similar frame of the song, as the next input of the network.
 
     The candidates are the frame that follows the last input in the song, which has a lead, and the most
-    similar frames elsewhere. Each jump elsewhere raises the lead and each frame in the song's order lowers
-    it, so that a fraction `variation` of the frames jump, whatever the song and the training (stochastic
-    approximation: Robbins and Monro 1951, Annals of Mathematical Statistics 22). Noise chooses among
-    candidates of nearly the same distance (the Gumbel-max trick: Maddison, Tarlow and Minka 2014,
-    arXiv:1411.0030). So errors do not accumulate. No frame is used twice within `limit` frames.
+    similar frames elsewhere. Each jump elsewhere raises the lead and each frame in the song's order
+    lowers it, so that a fraction `variation` of the frames jump, whatever the song and the training
+    (stochastic approximation: Robbins and Monro 1951, Annals of Mathematical Statistics 22). Noise
+    chooses among candidates of nearly the same distance (the Gumbel-max trick: Maddison, Tarlow and
+    Minka 2014, arXiv:1411.0030). So errors do not accumulate. No frame is used twice within `limit`.
 
     With a variation of 0 the network's own frames are the input. When the last `limit` frames repeat
     earlier ones, a random frame of the song is the input.
@@ -78,20 +74,20 @@ class SongFeedback:
             song: frames ``(M, F)``, normalized and two-sided.
             variation: fraction of frames that jump elsewhere in the song, 0 to 1.
             rng: source of the noise.
-            limit: frames a loop may last; up to a quarter of the song, also the frames before one is used
-                again, and the shortest jump.
+            limit: frames a loop may last; up to a quarter of the song also the shortest jump.
             on_loop: called with the number of a frame and the lag at which it repeats earlier ones.
         """
         self._song, self._variation, self._rng, self._on_loop = song, variation, rng, on_loop
         self._distances = FrameDistances(song)
         self._loops = LoopDetector(limit, self._distances.bins)
         self._rest = min(limit, len(song) // 4)
-        self._places, self._order = [], np.arange(len(song))
+        self._places: list[int] = []
+        self._order = np.arange(len(song))
         self._count, self._lead = 0, 0.0
         self._step = self._typical_distance() if variation else 0.0
 
     def _typical_distance(self):
-        """Mean distance from a frame to the most similar one elsewhere; in repetitive songs a minimum."""
+        """Mean distance of a frame to the most similar one elsewhere; a minimum in repetitive songs."""
         size = len(self._song)
         sample = np.linspace(0, size - 1, min(size, _REFERENCE_FRAMES)).astype(int)
         elsewhere = np.abs(sample[:, None] - self._order) > self._rest
@@ -105,7 +101,7 @@ class SongFeedback:
         lag = self._loops.lag(frame[: self._distances.bins])
         if lag:
             self._on_loop(self._count, lag)
-            self._places.append(self._rng.integers(len(self._song)))
+            self._places.append(int(self._rng.integers(len(self._song))))
         elif not self._variation:
             return frame
         else:
@@ -121,6 +117,6 @@ class SongFeedback:
             distance = distances[following] - self._lead
             distances[np.abs(self._order - following) <= self._rest] = np.inf
             distances[following] = distance
-        place = np.argmin(distances - _TEMPERATURE * self._step * self._rng.gumbel(size=size))
+        place = int(np.argmin(distances - _TEMPERATURE * self._step * self._rng.gumbel(size=size)))
         self._lead += self._step * ((place != following) - self._variation)
         return place

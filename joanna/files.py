@@ -117,7 +117,7 @@ def array_digest(*arrays: np.ndarray) -> str:
     """Checksum of the bytes of arrays."""
     found = hashlib.sha256()
     for array in arrays:
-        found.update(np.ascontiguousarray(array))
+        found.update(np.ascontiguousarray(array).data)
     return found.hexdigest()[:16]
 
 
@@ -167,12 +167,8 @@ def _update(found, path, size):
 def open_h5(path: Path, expected_digest: str = "") -> h5py.File:
     """Open a checksummed HDF5 file that links nowhere else and holds what it declares.
 
-    Args:
-        path: the file.
-        expected_digest: the checksum it must have; empty: any.
-
     Raises:
-        DamagedError: cut off, altered, another file than expected, or crafted.
+        DamagedError: cut off, altered, crafted, or not the file of `expected_digest`, if given.
     """
     if expected_digest not in ("", digest(path)):
         raise DamagedError(f"{path} has another checksum than expected")

@@ -4,7 +4,6 @@ import math
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -15,40 +14,27 @@ from joanna.checkpoint import load_weights, read_history
 from joanna.errors import UserError
 from joanna.fast import Windows
 from joanna.feedback import SongFeedback, loop_limit
+from joanna.phase import selected_methods
 from joanna.run import TRAININGS, Run, Training
 from joanna.settings import hop, schedule
 from joanna.spectra import COMPONENTS, join, match_statistics
 
 
 class Job(NamedTuple):
-    """A clip to generate.
+    """A clip to generate."""
 
-    Attributes:
-        method: part or whole.
-        length: frames of the network's input.
-        take: number of the take, from 0.
-    """
-
-    method: str
-    length: int
-    take: int
+    method: str  # part or whole
+    length: int  # frames of the network's input
+    take: int  # from 0
 
 
-@dataclass(frozen=True)
-class TrainedNetworks:
-    """The networks of a run and what they were trained with.
+class TrainedNetworks(NamedTuple):
+    """The networks of a run and what they were trained with."""
 
-    Attributes:
-        networks: component -> its networks.
-        history: label of a training -> rows of seconds, epochs, loss.
-        digests: digest of the weights of each component.
-        settings: settings of the run; those that only the training depends on are the weights' own.
-    """
-
-    networks: dict[str, model.Networks]
-    history: dict[str, list]
-    digests: list[str]
-    settings: dict
+    networks: dict[str, model.Networks]  # by component
+    history: dict[str, list]  # label of a training -> rows of seconds, epochs, loss
+    digests: list[str]  # of the weights of each component
+    settings: dict  # of the run; those that only the training depends on are the weights' own
 
 
 def load_networks(run: Run, latents: Latents) -> TrainedNetworks:
@@ -77,7 +63,8 @@ def load_networks(run: Run, latents: Latents) -> TrainedNetworks:
         for training in TRAININGS:
             if training.component == component and training.key in stored:
                 history[training.label] = stored[training.key]
-    if run.settings["phase-method"] != "follow" and 2 * epochs["phase"] < epochs["magnitude"]:
+    used = any(way.generates_phase for way in selected_methods(run.settings["phase-method"]).values())
+    if used and 2 * epochs["phase"] < epochs["magnitude"]:
         print(
             f"note: the phase generator was trained for {epochs['phase']:,} epochs, the magnitude "
             f"generator for {epochs['magnitude']:,}: with minutes, train with the phase-method you want"
@@ -110,15 +97,7 @@ def reconstruct(run: Run, networks: dict[str, model.Networks], frames: Frames) -
 
 
 class FrameGenerator:
-    """Generates the frames of one component for several clips, two at a time.
-
-    Args:
-        run: the run.
-        component: phase or magnitude.
-        predictor: maps frames ``(1, T, F)`` to the next frames.
-        song: the component's frames.
-        seed: seed frames ``(T, F)``, normalized.
-    """
+    """Generates the frames of one component for several clips, two at a time, from seed frames."""
 
     def __init__(self, run: Run, component: str, predictor, song: ComponentFrames, seed: np.ndarray):
         self._run, self._component, self._predictor = run, component, predictor

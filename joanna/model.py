@@ -17,7 +17,7 @@ layers = keras.layers
 _LATENT_PENALTY = 1e-5
 
 
-def encoder_layers(settings: dict) -> list[layers.Layer]:
+def encoder_layers(settings: dict) -> list[keras.layers.Layer]:
     """(Dense, ELU, Dropout) x layer-count, each step dim-decrease narrower than its input."""
     result = []
     for step in range(1, settings["layer-count"] + 1):
@@ -33,7 +33,7 @@ def encoder_layers(settings: dict) -> list[layers.Layer]:
     return result
 
 
-def decoder_layers(settings: dict) -> list[layers.Layer]:
+def decoder_layers(settings: dict) -> list[keras.layers.Layer]:
     """layer-count linear Dense layers back up to the frame's width."""
     start, step_up = bottleneck(settings), settings["dim-decrease"]
     return [
@@ -42,7 +42,7 @@ def decoder_layers(settings: dict) -> list[layers.Layer]:
     ]
 
 
-def lstm_layers(settings: dict, count: int, name: str) -> list[layers.Layer]:
+def lstm_layers(settings: dict, count: int, name: str) -> list[keras.layers.Layer]:
     """`count` LSTM layers as wide as the bottleneck that return all sequences.
 
     Their recurrent weights are not orthogonal, as by default in Keras: that takes seconds per network,
@@ -59,7 +59,7 @@ def lstm_layers(settings: dict, count: int, name: str) -> list[layers.Layer]:
     ]
 
 
-def sequential(shape: tuple, parts: list[layers.Layer], name: str) -> keras.Sequential:
+def sequential(shape: tuple, parts: list[keras.layers.Layer], name: str) -> keras.Sequential:
     """A model of `parts` in order on inputs of `shape` (without the batch axis)."""
     return keras.Sequential([keras.Input(shape), *parts], name=name)
 
@@ -68,25 +68,17 @@ def sequential(shape: tuple, parts: list[layers.Layer], name: str) -> keras.Sequ
 class Networks:
     """All networks of one component. They share their layers.
 
-    Attributes:
-        autoencoder: frames ``(N, F)`` -> ``(N, F)``, 4 x layer-count layers (16).
-        encoder: frames ``(N, F)`` -> latents ``(N, Z)``.
-        decoder: latents ``(N, Z)`` -> frames ``(N, F)``.
-        spliced: frames ``(N, T, F)`` -> ``(N, T, F)``, the autoencoder with two LSTM layers (18).
-        spliced_lstm: latents ``(N, T, Z)`` -> output of the two LSTM layers ``(N, T, Z)``.
-        latent_decoder: latents ``(N, T, Z)`` -> frames ``(N, T, F)``, LSTM layers and decoder.
-        generator: latents ``(N, T, Z)`` -> ``(N, T, Z)``, lstm-layers LSTM layers, then the spliced ones.
-        predictor: frames ``(N, T, F)`` -> the next frames ``(N, T, F)``; holds every weight.
+    Frames have the shape ``(N, F)`` or, of sequences, ``(N, T, F)``, latents ``(N, Z)`` or ``(N, T, Z)``.
     """
 
-    autoencoder: keras.Sequential
-    encoder: keras.Sequential
-    decoder: keras.Sequential
-    spliced: keras.Sequential
-    spliced_lstm: keras.Sequential
-    latent_decoder: keras.Sequential
-    generator: keras.Sequential
-    predictor: keras.Sequential
+    autoencoder: keras.Sequential  # frames -> frames, 4 x layer-count layers (16)
+    encoder: keras.Sequential  # frames -> latents
+    decoder: keras.Sequential  # latents -> frames
+    spliced: keras.Sequential  # sequences -> sequences, the autoencoder with two LSTM layers (18)
+    spliced_lstm: keras.Sequential  # sequences of latents -> output of the two LSTM layers
+    latent_decoder: keras.Sequential  # sequences of latents -> sequences, LSTM layers and decoder
+    generator: keras.Sequential  # sequences of latents -> the same, own LSTM layers, then spliced
+    predictor: keras.Sequential  # sequences -> the next frame of each; holds every weight
 
 
 def build(settings: dict) -> Networks:

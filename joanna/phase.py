@@ -64,57 +64,36 @@ def griffin_lim(
 
 @dataclass(frozen=True)
 class PhaseInputs:
-    """Input of the phase methods.
+    """Input of the phase methods; phases are in radians."""
 
-    Attributes:
-        magnitude: generated magnitude frames ``(M, F)``, normalized.
-        phase: generated phases ``(M, F)`` in radians, or None if the phase network did not run.
-        linear_magnitude: linear magnitudes ``(M, F)`` of the generated frames.
-        song_magnitude: the song's magnitude frames ``(N, F)``, normalized.
-        song_phase: phases ``(N, F)`` of the song's reconstruction, in radians.
-        overlap: frame length / hop.
-    """
-
-    magnitude: np.ndarray
-    phase: np.ndarray | None
-    linear_magnitude: np.ndarray
-    song_magnitude: np.ndarray
-    song_phase: np.ndarray
-    overlap: int
+    magnitude: np.ndarray  # generated frames (M, F), normalized
+    phase: np.ndarray  # generated (M, F); empty if the phase network did not run
+    linear_magnitude: np.ndarray  # linear magnitudes (M, F) of the same frames
+    song_magnitude: np.ndarray  # the song's frames (N, F), normalized
+    song_phase: np.ndarray  # of the song's reconstruction (N, F)
+    overlap: int  # frame length / hop
 
 
 @dataclass(frozen=True)
 class PhaseMethod:
-    """A way to obtain the phases of generated magnitudes.
+    """A way to obtain the phases of generated magnitudes."""
 
-    Attributes:
-        phases: function of the inputs that returns phases ``(M, F)`` in radians.
-        generates_phase: whether it needs the phases that the phase network generates.
-        minimum_overlap: overlap below which it has little effect.
-    """
-
-    phases: Callable[[PhaseInputs], np.ndarray]
-    generates_phase: bool = True
-    minimum_overlap: int = 2
-
-
-def _follow(inputs):
-    return inputs.song_phase[follow(inputs.magnitude, inputs.song_magnitude)]
-
-
-def _network(inputs):
-    return inputs.phase
-
-
-def _griffin_lim(inputs):
-    return griffin_lim(inputs.linear_magnitude, inputs.phase, inputs.overlap)
+    phases: Callable[[PhaseInputs], np.ndarray]  # returns phases (M, F) in radians
+    generates_phase: bool = True  # whether it needs the phases that the phase network generates
+    minimum_overlap: int = 2  # with less it has little effect
 
 
 # value of phase-method -> the method; their order is that of phase-method=all
-PHASE_METHODS: dict[str, PhaseMethod] = {
-    "follow": PhaseMethod(_follow, generates_phase=False),
-    "network": PhaseMethod(_network),
-    "griffin-lim": PhaseMethod(_griffin_lim, minimum_overlap=4),
+PHASE_METHODS = {
+    "follow": PhaseMethod(
+        lambda given: given.song_phase[follow(given.magnitude, given.song_magnitude)],
+        generates_phase=False,
+    ),
+    "network": PhaseMethod(lambda given: given.phase),
+    "griffin-lim": PhaseMethod(
+        lambda given: griffin_lim(given.linear_magnitude, given.phase, given.overlap),
+        minimum_overlap=4,
+    ),
 }
 
 

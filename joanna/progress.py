@@ -69,13 +69,13 @@ class ProgressDisplay:
 def _bar():
     try:
         from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn
+        from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn
     except ImportError:
         return None
     console = Console()
     if not console.is_interactive:  # a terminal that cannot overwrite a line
         return None
-    columns = [
+    columns: list[ProgressColumn] = [
         TextColumn("{task.description}"),
         TextColumn("{task.completed:,}/{task.total:,}"),
         TextColumn("{task.fields[loss]}"),

@@ -46,18 +46,10 @@ _OVERTIME = 1.25  # times its share, after which a training is stopped
 
 
 def memory_needed(settings: dict, work: str, frames: int) -> float:
-    """Estimate the peak memory of a stage.
+    """Estimate the peak memory in bytes of 'training' or 'generating' with a song of `frames`.
 
     Measured at the default widths: training takes 2.2 GB, for 20 s of song as for 90, and is estimated
     at 2.8 and 2.9. Two hours of training took 3.6.
-
-    Args:
-        settings: of the run.
-        work: 'training' or 'generating'.
-        frames: frames of the song.
-
-    Returns:
-        Bytes.
     """
     width, latent, steps = settings["frame-length"], bottleneck(settings), settings["layer-count"]
     widths = [width - step * settings["dim-decrease"] for step in range(steps + 1)]
@@ -104,13 +96,7 @@ def memory_available() -> float:
 
 
 def check_memory(settings: dict, work: str, frames: int) -> None:
-    """Refuse settings that need more memory than is free, for this work or what follows it.
-
-    Arguments as in `memory_needed`.
-
-    Raises:
-        UserError: the memory does not suffice.
-    """
+    """Raise UserError if this work, or the one that follows it, needs more memory than is free."""
     available, works = memory_available(), list(_ADVICE)
     for each in works[works.index(work) :]:
         need = memory_needed(settings, each, frames)
@@ -141,26 +127,18 @@ def generation_seconds(settings: dict) -> float:
 class TimeBudget:
     """Shares the minutes of a run among its trainings.
 
-    The time starts with run.sh, which hands it over in JOANNA_BEGAN. A stage that runs alone takes its own
-    share of the minutes.
-
-    Attributes:
-        finished_at: index in TRAININGS -> time at the end of its last epoch.
-        overheads: index in TRAININGS -> seconds that passed before it outside of training, and seconds
-            expected.
+    The time starts with run.sh, which passes it on in JOANNA_BEGAN. A stage that runs alone takes its
+    own share of the minutes.
     """
 
     def __init__(self, settings: dict, clock: Callable[[], float] = time.time):
-        """A stage starts.
-
-        Args:
-            settings: of the run.
-            clock: the time in seconds.
-        """
+        """A stage starts; `clock` returns the time in seconds."""
         self._settings, self._clock, self._started = settings, clock, clock()
         self._run_started = float(os.environ.get("JOANNA_BEGAN", 0))
         self._total, self._deadline = 60 * settings["minutes"], math.inf
+        # index in TRAININGS -> time at the end of its last epoch
         self.finished_at: dict[int, float] = {}
+        # index in TRAININGS -> seconds outside of training before it, and seconds expected
         self.overheads: dict[int, tuple[float, float]] = {}
 
     def seconds_for(self, training: Training) -> float:
@@ -203,10 +181,7 @@ class TimeBudget:
     def run_left(self, training: Training, seconds: float, seconds_per_epoch: float) -> float:
         """Estimate the seconds left for the run, or for the stage if it runs alone.
 
-        Args:
-            training: the current training.
-            seconds: left for it.
-            seconds_per_epoch: of it.
+        `seconds` are left for the current training, which takes `seconds_per_epoch`.
         """
         index = TRAININGS.index(training)
         if self._total and self._run_started:
@@ -226,11 +201,7 @@ class TimeBudget:
         return seconds + sum(_BEFORE[other.kind] for other in following)
 
     def overhead_seconds(self, index: int = -1) -> float:
-        """Seconds that the run takes outside of training, from the start of a training on.
-
-        Args:
-            index: of the training in TRAININGS; -1: from the start of the run.
-        """
+        """Seconds the run takes outside of training from a training (-1: from its start) on."""
         stages = 1 + (index < 2) + (index < 0)  # stages not yet started
         seconds = stages * (_STAGE_START + _STAGE_END)
         seconds += sum(

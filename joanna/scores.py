@@ -246,7 +246,7 @@ class Score:
 
 SCORES = (
     Score("timbre", "timbre", "{:.1f}", lambda pair: frechet(pair.song.patches, pair.clip.patches),
-          "{closeness} its two halves are to each other",
+          "{closeness} its two halves are to each other; the noise has the song's spectrum",
           {"timbre-halves": ("song's halves",
                              lambda song: frechet(*np.split(song.patches, [len(song.patches) // 2]))),
            "timbre-noise": ("noise", _timbre_of_noise)}),

@@ -12,32 +12,23 @@ from pathlib import Path
 import yaml
 
 import config
+from joanna.audio import PLAIN_NAME, read_clip_metadata
 from joanna.errors import UserError
 
-PLAIN_NAME = r"\w[\w. -]{0,99}"  # cannot leave its folder
 # raised by PyYAML: its own, and Python's on invalid numbers and dates or on deep nesting
 _UNREADABLE = (yaml.YAMLError, ValueError, OverflowError, RecursionError, TypeError, AttributeError)
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What a setting may be, and which files depend on it.
+    """What a setting may be, and which files depend on it."""
 
-    Attributes:
-        type: type of its value; a whole number is accepted for a float.
-        low: smallest value; None: no bound.
-        high: largest value; None: no bound.
-        choices: the values allowed; empty: any.
-        stage: stage whose files, and those of later stages, depend on it; empty: none.
-        training_only: whether trained weights can be used with another value.
-    """
-
-    type: type
-    low: float | None = None
-    high: float | None = None
-    choices: tuple[str, ...] = ()
-    stage: str = ""
-    training_only: bool = False
+    type: type  # of its value; a whole number is accepted for a float
+    low: float | None = None  # smallest value; None: no bound
+    high: float | None = None  # largest value; None: no bound
+    choices: tuple[str, ...] = ()  # words allowed
+    stage: str = ""  # stage whose files, and those of later stages, depend on it; empty: none
+    training_only: bool = False  # whether trained weights can be used with another value
 
 
 SETTINGS = {
@@ -130,9 +121,7 @@ def _read_argument(argument, generating):
     if argument.endswith((".yaml", ".yml")):
         return _read_yaml(argument)
     if argument.lower().endswith(".wav"):
-        from joanna import audio  # scipy takes a second to import
-
-        metadata = audio.read_clip_metadata(argument)
+        metadata = read_clip_metadata(argument)
         seed = {"random-seed": metadata["random-seed"]} if generating else {}
         return {**metadata["settings"], **seed}
     if argument not in config.presets:

@@ -203,9 +203,14 @@ def epochs_within(limit: Callable[[], float], task: Task, rates: WarmupCosine) -
         started = time.monotonic()
         batches = task.batches(epoch)
         making.append(time.monotonic() - started)
-    data = EpochBatches(lambda epoch: batches[:4])
+    training_seconds = len(batches) * step_seconds(task.model, batches[:4])
+    return max(1, int(limit() / (training_seconds + making[0] / 8 + making[1])))
+
+
+def step_seconds(model: keras.Model, batches: list) -> float:
+    """Measured seconds of a training step of a compiled model."""
+    data, epochs = EpochBatches(lambda epoch: batches), 3
     for _ in range(2):  # the first one traces
         started = time.monotonic()
-        task.model.fit(data, epochs=2, shuffle=False, verbose=0)
-        step_seconds = (time.monotonic() - started) / (2 * len(data))
-    return max(1, int(limit() / (len(batches) * step_seconds + making[0] / 8 + making[1])))
+        model.fit(data, epochs=epochs, shuffle=False, verbose=0)
+    return (time.monotonic() - started) / (epochs * len(data))

@@ -1,6 +1,8 @@
 """Helpers of the tests and benchmarks: tiny settings, songs, runs, scripts, contents of files."""
 
+import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +11,7 @@ import h5py
 import numpy as np
 from scipy.io import wavfile
 
-from joanna.run import Run
+from joanna.run import Run, Training
 from joanna.settings import load
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -77,3 +79,50 @@ def contents(path: Path) -> dict[str, bytes]:
             )
         )
     return found
+
+
+class SmallTraining:
+    """A training of a small network with dropout: two iterations of three epochs by default.
+
+    Its batches depend on the epoch only. It resumes from `root`, where it saves.
+    """
+
+    training = Training("phase", "generator")
+
+    def __init__(self, root: Path, *words: str, steps: int = 3):
+        """Load what is trained so far with the settings `words`; an epoch has `steps` steps."""
+        from joanna.backend import keras  # TensorFlow takes seconds to import
+        from joanna.checkpoint import Checkpoint
+
+        root.mkdir(exist_ok=True)
+        source = write_wav(root / "song.wav", tone(0.1))
+        self.run = tiny_run(root, f"source={source}", "lstm-epoch=3", *words)
+        self.path, self.epoch_steps = root / "x.weights.h5", steps
+        self.checkpoint = Checkpoint(self.path, self.run, "lstm", "song")
+        keras.utils.set_random_seed(0)
+        layers = [keras.layers.Dense(5), keras.layers.Dropout(0.5), keras.layers.Dense(5)]
+        self.network, self.model = (keras.Sequential([keras.Input((5,)), *layers]) for _ in range(2))
+        self.resumed = self.checkpoint.resume(self.network)
+        self.steps = self.signal_at = 0  # steps trained; the step before which Ctrl-C is pressed
+        self.scale = lambda epoch: 2.0  # of the targets
+
+    def batches(self, epoch: int) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Inputs and targets of an epoch."""
+        inputs = np.random.default_rng(epoch).normal(size=(self.epoch_steps, 8, 5)).astype(np.float32)
+        return [(batch, np.float32(self.scale(epoch)) * batch) for batch in inputs]
+
+    def _count_step(self, batch, logs):
+        self.steps += 1
+        if self.steps == self.signal_at:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    def train(self, rate: float = 0.01, clock=lambda: 0.0, **events) -> dict[str, bytes]:
+        """Train to the end and return the contents of the file; `events` are methods of a callback."""
+        from joanna.backend import keras
+        from joanna.resources import TimeBudget
+        from joanna.training import Task, fit
+
+        callback = keras.callbacks.LambdaCallback(on_train_batch_begin=self._count_step, **events)
+        task = Task(self.training, self.model, self.batches, rate)
+        fit(task, self.checkpoint, TimeBudget(self.run.settings, clock), [callback])
+        return contents(self.path)

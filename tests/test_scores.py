@@ -2,7 +2,7 @@ import subprocess
 import sys
 
 import numpy as np
-from helpers import tone
+from helpers import PROJECT, tone
 from scipy.signal import butter, sosfilt
 
 from joanna import scores
@@ -216,4 +216,4 @@ def test_clips_shorter_than_the_windows_are_scored():
 
 def test_scores_do_not_import_tensorflow():
     code = "import sys, joanna.scores; sys.exit('tensorflow' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], cwd=PROJECT).returncode == 0

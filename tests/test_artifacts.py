@@ -1,0 +1,138 @@
+import json
+
+import h5py
+import numpy as np
+import pytest
+from helpers import tiny_run
+
+import preprocess
+from joanna import artifacts, files
+from joanna.errors import UserError
+
+
+@pytest.fixture
+def run(tmp_path, song):
+    return tiny_run(tmp_path, f"source={song}")
+
+
+def save(run, arrays, **attributes):
+    artifacts.save_arrays(run.frames_file, run, "preprocess", arrays, {"identity": "x", **attributes})
+
+
+def load(run, shapes):
+    return artifacts.load_arrays(run.frames_file, run, "preprocess", shapes)
+
+
+def assert_refused(run, reason, shapes=None):
+    with pytest.raises(UserError, match=reason) as refused:
+        load(run, shapes or {})
+    assert refused.value.rerun == "preprocess"
+
+
+def test_arrays_of_other_shapes_are_refused(run):
+    arrays = {"a": np.ones((3, 4), np.float32), "b": np.ones((3, 2), np.float32)}
+    save(run, arrays, blocks=3)
+    loaded, attributes = load(run, {"a": (None, 4), "b": (None, -1)})
+    np.testing.assert_array_equal(loaded["a"], arrays["a"])
+    assert attributes["blocks"] == 3
+    for shapes in ({"a": (None, 5)}, {"a": (None,)}, {"a": (None, 4), "b": (2, None)}, {"c": (-1,)}):
+        assert_refused(run, "is damaged", shapes)
+
+
+@pytest.mark.parametrize("bad", [np.float32(np.nan), np.float32(np.inf), np.float64(1)])
+def test_nan_inf_and_other_types_are_refused(run, bad):
+    save(run, {"a": np.full((3, 4), bad)})
+    assert_refused(run, "is damaged: a does not fit the settings", {"a": (None, 4)})
+
+
+def test_files_of_other_settings_or_another_song_are_refused(run, tmp_path, song):
+    save(run, {})
+    other = tiny_run(tmp_path, f"source={song}", "overlap=4")
+    assert_refused(
+        other, r"overlap 2, the settings say 4 \(to keep it, set overlap=2 or another name=\)"
+    )
+    load(tiny_run(tmp_path, f"source={song}", "dropout=0.1", "layer-count=1"), {})  # of later stages
+    song.write_bytes(song.read_bytes() + b"1")
+    assert_refused(run, "made from another recording")
+
+
+@pytest.mark.parametrize("content", [None, b"", b"not hdf5", b"\x89HDF\r\n\x1a\n torn"])
+def test_broken_files_are_refused(run, content):
+    if content is not None:
+        run.output.mkdir(parents=True)
+        run.frames_file.write_bytes(content)
+    assert_refused(run, r"frames.h5 is missing" if content is None else r"is damaged: cut off")
+
+
+def test_frames_without_blocks_are_refused(run):
+    preprocess.main(run)
+    frames = artifacts.Frames.load(run)
+    frames.blocks = 0
+    frames.save(run)
+    with pytest.raises(UserError, match="its section layout is missing"):
+        artifacts.Frames.load(run)
+
+
+def write_earlier_version(path, run, stage, arrays, attributes):
+    """Write an HDF5 file as earlier versions did, with what they called recipe and identity."""
+
+    def fill(path):
+        with h5py.File(path, "w") as file:
+            for name, array in arrays.items():
+                file[name] = array
+            file.attrs["recipe"] = json.dumps(artifacts.provenance(run, stage))
+            file.attrs.update({"identity": "0123456789abcdef", **attributes})
+
+    files.write(path, fill)
+
+
+def test_files_of_earlier_versions_are_read(run, capsys):
+    rng = np.random.default_rng(0)
+    arrays = {"audio": rng.normal(size=3840).astype(np.float32)}
+    latents = {}
+    for name in ("phase", "magnitude"):
+        arrays[f"{name}/frames"] = rng.normal(size=(119, 64)).astype(np.float32)
+        arrays[f"{name}/mean"], arrays[f"{name}/deviation"] = rng.random((2, 64), dtype=np.float32)
+        latents[name] = rng.normal(size=(119, 48)).astype(np.float32)
+    write_earlier_version(run.frames_file, run, "preprocess", arrays, {"blocks": 60})
+    write_earlier_version(run.latents_file, run, "autoencoder", latents, {"weights": ["aa", "bb"]})
+    frames, coded = artifacts.Frames.load(run), artifacts.Latents.load(run)
+    for name, component in frames.components.items():
+        np.testing.assert_array_equal(component.frames, arrays[f"{name}/frames"])
+        restored = component.restore(component.frames)
+        expected = arrays[f"{name}/frames"] * arrays[f"{name}/deviation"] + arrays[f"{name}/mean"]
+        np.testing.assert_allclose(restored, expected, rtol=1e-6)
+        np.testing.assert_allclose(component.normalize(restored), component.frames, atol=1e-4)
+        np.testing.assert_array_equal(coded.components[name], latents[name])
+    assert (frames.blocks, len(frames), frames.digest) == (60, 119, "0123456789abcdef")
+    assert (coded.weights, coded.digest) == ({"phase": "aa", "magnitude": "bb"}, "0123456789abcdef")
+    preprocess.main(run)
+    assert capsys.readouterr().out.startswith("up to date, skipped: ")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ["window-length=500"],
+            "window-length is 500; the song has 119 frames, so expected at most 118",
+        ),
+        (
+            ["sequence-lengths=[500]"],
+            "sequence-lengths has 500; from seed-section 0 on the song has 119",
+        ),
+        (
+            ["sequence-lengths=[4,80]", "seed-section=1"],
+            "has 80; from seed-section 1 on the song has 59",
+        ),
+        (["seed-source=none.wav"], "none.wav: no such file"),
+        (["seed-source=."], "a folder; expected one recording"),
+        (["section-count=1", "block-count=2"], "make 1 frames, too few"),
+    ],
+)
+def test_what_training_and_generating_would_refuse_is_refused_first(run, tmp_path, song, words, message):
+    for exists in (False, True):
+        with pytest.raises(UserError, match=message):
+            preprocess.main(tiny_run(tmp_path, f"source={song}", *words))
+        assert run.frames_file.exists() == exists
+        preprocess.main(run)

@@ -1,0 +1,95 @@
+import h5py
+import pytest
+
+from joanna import files
+from joanna.errors import UserError
+
+
+@pytest.fixture
+def path(tmp_path):
+    """A file of the content b"old"."""
+    files.write(tmp_path / "folder" / "a.bin", lambda unfinished: unfinished.write_bytes(b"old"))
+    return tmp_path / "folder" / "a.bin"
+
+
+def test_a_checksum_shows_every_alteration(path):
+    whole, digest = path.read_bytes(), files.digest(path)
+    assert whole.startswith(b"old")
+    for index in range(len(whole)):
+        path.write_bytes(whole[:index] + bytes([whole[index] ^ 1]) + whole[index + 1 :])
+        with pytest.raises(files.DamagedError, match="is damaged"):
+            files.digest(path)
+        path.write_bytes(whole[:index])
+        with pytest.raises(files.DamagedError, match="is damaged"):
+            files.digest(path)
+    path.write_bytes(whole)
+    assert files.digest(path) == digest
+    path.unlink()
+    with pytest.raises(files.DamagedError, match="a.bin is missing"):
+        files.digest(path)
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(28, "No space left"), RuntimeError("HDF5: no space"), KeyError]
+)
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(path, error):
+    before = path.read_bytes()
+
+    def fill(unfinished):
+        unfinished.write_bytes(b"half of the n")
+        raise error
+
+    with pytest.raises(KeyError if error is KeyError else UserError) as failed:
+        files.write(path, fill)
+    if error is not KeyError:
+        assert "a.bin could not be written (" in str(failed.value)
+        assert "make room" in str(failed.value)
+    assert path.read_bytes() == before
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_the_old_file_can_be_kept_once_the_new_one_is_whole(path):
+    before, kept = path.read_bytes(), path.with_name("kept.bin")
+
+    def keep():
+        assert files.digest(path.with_name(".a.bin"))
+        path.rename(kept)
+
+    files.write(path, lambda unfinished: unfinished.write_bytes(b"new"), size=10_000, keep=keep)
+    assert kept.read_bytes() == before
+    assert path.read_bytes().startswith(b"new")
+    assert files.digest(path) != files.digest(kept)
+
+
+def test_an_hdf5_file_must_have_the_expected_checksum(tmp_path):
+    path = tmp_path / "a.h5"
+
+    def fill(path):
+        with h5py.File(path, "w") as file:
+            file["a"] = [1, 2]
+
+    files.write(path, fill, size=files.HDF5_OVERHEAD)
+    for digest in ("", files.digest(path)):
+        with files.open_h5(path, digest) as file:
+            assert list(file["a"]) == [1, 2]
+    with pytest.raises(files.DamagedError, match="another checksum than expected"):
+        files.open_h5(path, "00")
+
+
+def test_a_manifest_is_valid_for_unchanged_files_and_inputs(tmp_path):
+    manifest, clip = tmp_path / ".generated.json", tmp_path / "part-4.wav"
+    clip.write_bytes(b"clip")
+    inputs = {"settings": {"takes": 1, "sequence-lengths": (4, 8)}, "files": ["aa"]}
+    assert files.manifest_files(manifest) == []
+    assert not files.verify_manifest(manifest, inputs)
+    files.write_manifest(manifest, inputs, [clip])
+    assert files.manifest_files(manifest) == ["part-4.wav"]
+    assert files.verify_manifest(manifest, inputs)
+    assert not files.verify_manifest(manifest, {**inputs, "files": ["bb"]})
+    clip.write_bytes(b"clap")
+    assert not files.verify_manifest(manifest, inputs)
+    clip.unlink()
+    assert not files.verify_manifest(manifest, inputs)
+    for text in ("", "[]", '{"files": 1, "made with": {}}'):
+        manifest.write_text(text)
+        assert not files.verify_manifest(manifest, {})
