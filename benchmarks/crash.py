@@ -1,10 +1,9 @@
-"""Kill real runs of the scripts, again and again, with torn writes as well: does any work get lost?
+"""Kill runs of the scripts again and again and tear their files: is any work lost?
 
-Each round runs all stages at tiny width in a folder of its own, killing each several times at random
-moments (SIGKILL), and after some kills tears the newest file as a disk might: cut off, or with altered
-bytes. A kill is survived if the next run of the same command goes on: it does not complain, and a
-checkpoint that was whole is not passed over. A round has to end with the bytes of a run that was never
-killed: weights, optimizers' variables and wavs.
+Each round runs all stages at tiny width in a new folder and kills each several times at random moments
+(SIGKILL). After some kills it tears the newest file as a disk might: cut off, or with altered bytes. A
+round must end with the weights, the optimizers' variables and the wavs of a run that was never killed, bit
+for bit; its kills have been survived then.
 """
 
 import random
@@ -15,48 +14,37 @@ import tempfile
 from pathlib import Path
 
 import common
+from helpers import STAGES, TINY, contents, copy_project, tone, write_wav
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+from joanna.run import Run
+from joanna.settings import load
+from joanna.spectra import COMPONENTS
 
-from conftest import TINY, copy_project, tone
-from scipy.io import wavfile
-from test_resume import contents
-
-STAGES = {"preprocess": (0.1, 1.0), "autoencoder": (3, 10), "lstm": (3, 14), "generate": (1, 9)}
+KILLED_AFTER = dict(zip(STAGES, [(0.1, 1.0), (3, 10), (3, 14), (1, 9)], strict=True))  # s
 WORDS = [*TINY, "source=./sources/song.wav", "ae-epoch=20", "ae-iteration=40", "lstm-epoch=4"]
 WORDS += ["lstm-iteration=20"]
-WEIGHTS = {
-    "autoencoder": ("phase-encoder", "magnitude-encoder"),
-    "lstm": ("phase-lstm-file", "magnitude-lstm-file"),
-}
 
 
-def project(folder: Path) -> Path:
-    """A copy of the project with a short song."""
-    copy_project(folder)
-    samples = (tone() * 32767).round().astype("int16")
-    wavfile.write(folder / "sources" / "song.wav", 4000, samples)
-    return folder
+def project(folder: Path) -> Run:
+    """A run in a copy of the project with a short song."""
+    write_wav(copy_project(folder) / "sources" / "song.wav", tone())
+    return Run(load(WORDS), folder)
 
 
-def run(folder: Path, stage: str, seconds: float | None = None) -> str | None:
-    """Run a stage; kill it after so many seconds, and return None, or return what it said."""
-    process = subprocess.Popen(
-        [sys.executable, f"{stage}.py", *WORDS],
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+def run_stage(run: Run, stage: str, seconds: float | None = None) -> str | None:
+    """Output of a stage; None if it was killed after so many seconds.
+
+    Raises:
+        RuntimeError: the stage failed.
+    """
+    command = [sys.executable, f"{stage}.py", *WORDS]
     try:
-        said, _ = process.communicate(timeout=seconds)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.communicate()
+        done = subprocess.run(command, cwd=run.root, capture_output=True, text=True, timeout=seconds)
+    except subprocess.TimeoutExpired:  # and killed
         return None
-    if process.returncode:
-        raise RuntimeError(f"{stage} in {folder}: {said}")
-    return said
+    if done.returncode:
+        raise RuntimeError(f"{stage} in {run.root}: {done.stdout}{done.stderr}")
+    return done.stdout
 
 
 def tear(rng: random.Random, path: Path) -> None:
@@ -70,14 +58,33 @@ def tear(rng: random.Random, path: Path) -> None:
     path.write_bytes(data)
 
 
-def state(folder: Path) -> dict[str, bytes]:
-    """All that a run is to end with."""
-    found = {}
-    for names in WEIGHTS.values():
-        for name in names:
-            found[name] = contents(folder / f"weights/song/{name}.weights.h5")
-    found |= {path.name: path.read_bytes() for path in (folder / "output/song").glob("*.wav")}
-    return found
+def weights_files(run: Run, stage: str) -> list[Path]:
+    """The weights that a stage trains."""
+    trains = stage in ("autoencoder", "lstm")
+    return [run.weights_file(component, stage) for component in COMPONENTS] if trains else []
+
+
+def results(run: Run) -> dict[str, object]:
+    """Name -> content of the files that a run must end with."""
+    weights = [path for stage in STAGES for path in weights_files(run, stage)]
+    clips = {path.name: path.read_bytes() for path in run.output.glob("*.wav")}
+    return {**clips, **{path.name: contents(path) for path in weights}}
+
+
+def kill_stage(run: Run, stage: str, rng: random.Random, slower: float) -> tuple[int, int]:
+    """Run a stage to its end, killed up to five times; number of kills and of torn files."""
+    kills = torn = 0
+    while kills < 5 and run_stage(run, stage, slower * rng.uniform(*KILLED_AFTER[stage])) is None:
+        kills += 1
+        newest = [path for path in weights_files(run, stage) if path.exists()][-1:]
+        for path in newest:
+            previous = path.with_name(path.name.replace(".weights", ".previous.weights"))
+            if previous.exists() and rng.random() < 0.3:
+                tear(rng, path)
+                torn += 1
+    for epoch in re.findall(r"resuming at epoch ([\d,]+) of", run_stage(run, stage) or ""):
+        print(f"{stage}: resumed at epoch {epoch}", flush=True)
+    return kills, torn
 
 
 def main() -> None:
@@ -85,41 +92,23 @@ def main() -> None:
     parser = common.parser(__doc__)
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--slower", type=float, default=1, help="stretches the times before a kill")
+    parser.add_argument("--slower", type=float, default=1, help="factor of the times before a kill")
     options = parser.parse_args()
     rng = random.Random(options.seed)
     figures = {"kills": 0, "torn": 0, "survived": 0, "rounds": 0, "same_bytes": 0}
-    with tempfile.TemporaryDirectory() as place:
-        whole = project(Path(place) / "whole")
+    with tempfile.TemporaryDirectory() as folder:
+        whole = project(Path(folder) / "whole")
         for stage in STAGES:
-            run(whole, stage)
-        wanted = state(whole)
+            run_stage(whole, stage)
+        expected = results(whole)
         while figures["kills"] < options.kills:
-            folder = project(Path(place) / f"killed-{figures['rounds']}")
-            kills = 0
-            for stage, (soonest, latest) in STAGES.items():
-                for _ in range(5):
-                    if run(folder, stage, options.slower * rng.uniform(soonest, latest)) is not None:
-                        break
-                    kills += 1
-                    files = [
-                        folder / f"weights/song/{name}.weights.h5" for name in WEIGHTS.get(stage, ())
-                    ]
-                    files = [path for path in files if path.exists()]
-                    previous = [
-                        Path(str(path).replace(".weights", ".previous.weights")) for path in files
-                    ]
-                    if files and previous[-1].exists() and rng.random() < 0.3:
-                        tear(rng, files[-1])
-                        figures["torn"] += 1
-                said = run(folder, stage)
-                for epoch in re.findall(r"going on at epoch ([\d,]+) of", said):
-                    print(f"{stage}: went on at epoch {epoch}", flush=True)
-            same = state(folder) == wanted
-            figures["rounds"] += 1
-            figures["same_bytes"] += same
-            figures["kills"] += kills
-            figures["survived"] += kills if same else 0
+            run = project(Path(folder) / f"killed-{figures['rounds']}")
+            counts = [kill_stage(run, stage, rng, options.slower) for stage in STAGES]
+            kills, torn = map(sum, zip(*counts, strict=True))
+            same = results(run) == expected
+            changes = (kills, torn, kills * same, 1, int(same))
+            for key, change in zip(figures, changes, strict=True):
+                figures[key] += change
             print(f"round {figures['rounds']}: {kills} kills, the same bytes: {same}", flush=True)
     common.report([[*figures], [*figures.values()]], options.json, figures)
     sys.exit(figures["survived"] < figures["kills"])

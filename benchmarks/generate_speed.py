@@ -1,101 +1,106 @@
-"""Seconds of audio generated a second, part and whole, each length: ours, and model.predict a block.
+"""Seconds of audio generated per second by each method and length: ours, and model.predict per block.
 
-ours: generate.py's own functions, two clips side by side as there. loop: stock Keras layers,
-model.predict for each block, one clip. With phase-method follow, the default, both generate magnitudes
-only; with another, phases too. The weights are random: the speed does not depend on them. Timed in
-turns, each in a process of its own, since ours gives each clip half of the cores: ours over
+ours: as generate.py, two clips at a time. loop: stock Keras layers, model.predict for each block, one clip.
+Both generate phases only if phase-method needs them. The weights are random, which does not change the
+speed. Measured in turns, each in its own process, because ours uses half of the cores per clip: ours over
 generate-seconds, the loop over its first blocks.
 """
 
+import contextlib
+import functools
+import io
 import multiprocessing
 import os
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+import tempfile
+from concurrent.futures import ProcessPoolExecutor
+from itertools import product
+from pathlib import Path
+from unittest import mock
 
 import common
 import numpy as np
-from joanna.dataset import COMPONENTS
 
 import generate
-from joanna import settings
+from joanna.artifacts import ComponentFrames, Frames
+from joanna.phase import selected_methods
+from joanna.run import Run
+from joanna.settings import hop, load, methods
 
 CLIPS, LOOP_BLOCKS = 2, 12
 
 
-def part_loop(network, seed, length, count):
-    """`generation.part`, with model.predict for each block."""
-    frames = list(seed)
-    while len(frames) < length + count:
-        frames.append(network.predict(np.array(frames[-length:])[None], verbose=0)[0, -1])
-    return np.array(frames[length:])
+@functools.cache
+def components(settings_file: Path, is_stock: bool) -> tuple[Run, list]:
+    """The run, and name, song and predictor of each component to generate."""
+    if not is_stock:
+        os.environ["TF_NUM_INTRAOP_THREADS"] = generate.CORES_PER_CLIP
+    from joanna import fast, model  # TensorFlow reads the environment when it is imported
+    from joanna.backend import keras
+
+    run = Run(load([str(settings_file)]), settings_file.parents[2])
+    needed = selected_methods(run.settings["phase-method"]).values()
+    names = ["magnitude", "phase"] if any(way.generates_phase for way in needed) else ["magnitude"]
+    songs = Frames.load(run).components
+    with mock.patch.object(fast, "LSTM", keras.layers.LSTM if is_stock else fast.LSTM):
+        return run, [(name, songs[name], model.build(run.settings).predictor) for name in names]
 
 
-def whole_loop(network, seed, length, count):
-    """`generation.whole`, with model.predict for each block."""
-    window, frames = seed[None], []
-    for _ in range(count):
-        window = network.predict(window, verbose=0)
-        frames.append(window[0, -1])
+def ours(settings_file: Path, method: str, length: int) -> None:
+    """Generate the frames of two clips as generate.py does."""
+    run, parts = components(settings_file, is_stock=False)
+    from joanna.generation import FrameGenerator, Job
+
+    jobs = [Job(method, length, take) for take in range(CLIPS)]
+    with contextlib.redirect_stdout(io.StringIO()):
+        for name, song, predictor in parts:
+            FrameGenerator(run, name, predictor, song, song.frames).generate(jobs)
+
+
+def loop(settings_file: Path, method: str, length: int) -> None:
+    """Generate the first frames of a clip with model.predict."""
+    for _, song, predictor in components(settings_file, is_stock=True)[1]:
+        predict_loop(predictor, song, method, length)
+
+
+def predict_loop(predictor, song: ComponentFrames, method: str, length: int) -> np.ndarray:
+    """`generation.part` or `whole` with model.predict per block; frames ``(LOOP_BLOCKS, F)``."""
+    window, frames = song.frames[:length], []
+    for _ in range(LOOP_BLOCKS):
+        output = predictor.predict(window[None], verbose=0)[0]
+        frames.append(output[-1])
+        window = output if method == "whole" else np.concatenate([window[1:], output[-1:]])
     return np.array(frames)
-
-
-def set_up(chosen: dict, stock: bool) -> None:
-    """Build the components' networks in this process."""
-    global networks, song
-    if not stock:
-        os.environ["TF_NUM_INTRAOP_THREADS"] = generate.CORES_EACH
-    components = ["magnitude"] if chosen["phase-method"] == "follow" else COMPONENTS
-    networks = [common.build(chosen, stock)["network"] for _ in components]
-    frames = max(chosen["sequence-lengths"])
-    song = np.random.default_rng(0).normal(size=(frames, chosen["frame-length"])).astype("float32")
-
-
-def ours(method: str, length: int, count: int) -> None:
-    """Generate `count` frames of two clips as generate.py does."""
-    from joanna import generation  # TensorFlow, once set_up has said how many cores it may take
-
-    run = {"part": generation.part, "whole": generation.whole}[method]
-    with ThreadPoolExecutor(CLIPS) as pool:
-        list(pool.map(lambda network: run(network, song[:length], length, count), networks * CLIPS))
-
-
-def loop(method: str, length: int, count: int) -> None:
-    """Generate `count` frames of a clip with model.predict."""
-    for network in networks:
-        {"part": part_loop, "whole": whole_loop}[method](network, song[:length], length, count)
 
 
 def main() -> None:
     """Measure, print the table, write the figures."""
     options = common.parser(__doc__).parse_args()
-    chosen = settings.load(options.settings)
-    hop_seconds = chosen["frame-length"] / chosen["overlap"] / chosen["sample-rate"]
-    count = round(chosen["generate-seconds"] / hop_seconds)
     spawn, figures = multiprocessing.get_context("spawn"), []
     with (
-        ProcessPoolExecutor(1, spawn, set_up, (chosen, False)) as fast,
-        ProcessPoolExecutor(1, spawn, set_up, (chosen, True)) as stock,
+        tempfile.TemporaryDirectory() as folder,
+        ProcessPoolExecutor(1, spawn) as fast_process,
+        ProcessPoolExecutor(1, spawn) as stock_process,
     ):
-        for length in chosen["sequence-lengths"]:
-            for method in ("part", "whole"):
-                what = method, length
-                runs = {
-                    "ours": lambda what=what: fast.submit(ours, *what, count).result(),
-                    "loop": lambda what=what: stock.submit(loop, *what, LOOP_BLOCKS).result(),
-                }
-                took = common.medians(runs, options.repeats)
-                figures.append(
-                    {
-                        "method": method,
-                        "length": length,
-                        "realtime_factor": CLIPS * count * hop_seconds / took["ours"],
-                        "predict_loop_factor": LOOP_BLOCKS * hop_seconds / took["loop"],
-                    }
-                )
+        run = common.preprocessed(options.settings, Path(folder))
+        settings = run.settings
+        loop_seconds = LOOP_BLOCKS * hop(settings) / settings["sample-rate"]
+
+        def speed(process, function, audio_seconds, *job):
+            took = common.seconds(lambda: process.submit(function, run.settings_file, *job).result())
+            return audio_seconds / took
+
+        for length, method in product(settings["sequence-lengths"], methods(settings)):
+            job, clip_seconds = (method, length), CLIPS * settings["generate-seconds"]
+            measures = {
+                "realtime_factor": functools.partial(speed, fast_process, ours, clip_seconds, *job),
+                "predict_loop_factor": functools.partial(speed, stock_process, loop, loop_seconds, *job),
+            }
+            found = common.medians(measures, options.repeats)
+            figures.append({"method": method, "length": length, **found})
     rows = [["method", "length", "x real time", "predict loop", "ours/loop"]]
     for found in figures:
-        speeds = found["realtime_factor"], found["predict_loop_factor"]
-        cells = (f"{value:.2f}" for value in (*speeds, speeds[0] / speeds[1]))
-        rows.append([found["method"], found["length"], *cells])
+        method, length, fast, slow = found.values()
+        rows.append([method, length, *(f"{value:.2f}" for value in (fast, slow, fast / slow))])
     common.report(rows, options.json, figures)
 
 

@@ -6,18 +6,36 @@ from pathlib import Path
 import common
 import numpy as np
 
-from joanna import model, settings, training
+from joanna import model
+from joanna.backend import keras
 from joanna.checkpoint import Checkpoint
+from joanna.resources import TimeBudget
+from joanna.run import Run, Training
+from joanna.settings import load
+from joanna.training import Task, fit
 
-TINY = ["seed", "frame-length=64", "dim-decrease=8", "batch-size=32"]
+TINY = ["seed", "frame-length=64", "dim-decrease=8", "load-weights=False", "ae-iteration=10"]
 
 
 def megabytes() -> float:
-    """What the process holds in memory now (Linux)."""
+    """Memory that the process uses now (Linux)."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("VmRSS"):
             return int(line.split()[1]) / 1024
     raise OSError("no VmRSS in /proc/self/status")
+
+
+class MemoryUse(keras.callbacks.Callback):
+    """Measures the memory every `interval` epochs."""
+
+    def __init__(self, interval: int):
+        super().__init__()
+        self._interval, self.figures = interval, [{"epoch": 0, "megabytes": megabytes()}]
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        """Measure after each interval."""
+        if (epoch + 1) % self._interval == 0:
+            self.figures.append({"epoch": epoch + 1, "megabytes": megabytes()})
 
 
 def main() -> None:
@@ -25,22 +43,19 @@ def main() -> None:
     parser = common.parser(__doc__)
     parser.add_argument("--epochs", type=int, default=1000)
     options = parser.parse_args()
-    chosen = settings.load([*TINY, "load-weights=False"])
+    interval = max(1, options.epochs // 10)
+    run = Run(load([*TINY, f"ae-epoch={interval}"]))
     frames = np.random.default_rng(0).normal(size=(320, 64)).astype("float32")
-    figures = []
-
-    def batches(epoch):
-        if epoch % (options.epochs // 10) == 0:
-            figures.append({"epoch": epoch, "megabytes": megabytes()})
-        return [(part, part) for part in np.array_split(frames, 10)]
-
+    memory = MemoryUse(interval)
     with tempfile.TemporaryDirectory() as folder:
-        checkpoint = Checkpoint(Path(folder) / "x.weights.h5", chosen, "autoencoder", "noise")
-        network = model.build(chosen)["autoencoder"]
-        checkpoint.resume(model.chain((64,), network.layers, "saved"))
-        training.train(network, batches, checkpoint, "x", "growth", options.epochs // 10, 10, 0.001)
-    figures.append({"epoch": options.epochs, "megabytes": megabytes()})
-    rows = [["epoch", "MB"]] + [[found["epoch"], f"{found['megabytes']:.1f}"] for found in figures]
+        checkpoint = Checkpoint(Path(folder) / "growth.weights.h5", run, "autoencoder", "noise")
+        network = model.build(run.settings).autoencoder
+        checkpoint.resume(model.sequential((64,), network.layers, "saved"))
+        batches = [(part, part) for part in np.array_split(frames, 10)]
+        task = Task(Training("magnitude", "autoencoder"), network, lambda epoch: batches, 0.001)
+        fit(task, checkpoint, TimeBudget(run.settings), [memory])
+    figures = memory.figures
+    rows = [["epoch", "MB"], *([found["epoch"], f"{found['megabytes']:.1f}"] for found in figures)]
     common.report(rows, options.json, figures)
     # the first tenth builds the graph
     print(f"growth after the first tenth: {figures[-1]['megabytes'] - figures[1]['megabytes']:.1f} MB")

@@ -64,11 +64,7 @@ def mismatch_reason(attributes: dict, run: Run, stage: str, training: bool = Fal
 def save_arrays(
     path: Path, run: Run, stage: str, arrays: dict[str, np.ndarray], attributes: dict
 ) -> None:
-    """Write arrays, attributes and the stage's provenance to an HDF5 file.
-
-    Raises:
-        UserError: the file cannot be written.
-    """
+    """Write arrays, attributes and the stage's provenance to an HDF5 file; see `files.write`."""
 
     def fill(path):
         with h5py.File(path, "w") as file:
@@ -83,11 +79,7 @@ def save_arrays(
 def load_arrays(path: Path, run: Run, stage: str, shapes: dict[str, tuple]) -> tuple[dict, dict]:
     """Read float32 arrays and the attributes of a file that `stage` wrote.
 
-    Args:
-        path: the file.
-        run: the run; the file must fit its settings.
-        stage: stage that wrote it.
-        shapes: array's name -> its shape; None: any size, equal across arrays; -1: any size.
+    `shapes` are those of the arrays, by name; None: any size, equal across arrays; -1: any size.
 
     Raises:
         UserError: the file is missing, damaged, made with other settings or lacks an array.

@@ -22,6 +22,7 @@ from joanna.run import PROJECT, Run
 Options = dict[str, tuple[str, str, str]]
 # raised by Python, NumPy and TensorFlow, which is not imported here
 _OUT_OF_MEMORY = ("MemoryError", "_ArrayMemoryError", "ResourceExhaustedError")
+_MEMORY_ADVICE = "close other programs, lower window-batch, batch-size or generate-seconds, or seconds"
 
 
 class _Parser(argparse.ArgumentParser):
@@ -32,14 +33,7 @@ class _Parser(argparse.ArgumentParser):
 def help_text(
     about: str, groups: tuple[str, ...] = (), program: str = "./run.sh", options: Options | None = None
 ) -> str:
-    """The --help page: usage, `about`, options, presets, then settings with meaning and default.
-
-    Args:
-        about: what the program does.
-        groups: headings in config.py, up to a comma, whose settings are listed; empty: all.
-        program: its name in the usage line.
-        options: as in `run_stage`.
-    """
+    """The --help page; arguments as in `run_stage`, `program` is the name in the usage line."""
     return _parser(about, groups, program, options or {}).format_help()
 
 
@@ -80,7 +74,7 @@ def run_stage(
     Args:
         main: the stage.
         about: its description in --help.
-        groups: headings in config.py whose settings --help lists; empty: all.
+        groups: headings in config.py, up to a comma, whose settings --help lists; empty: all.
         writes: whether it writes to the run's folders, which are locked then.
         generating: as in `settings.load`.
         options: options that take the path of a wav file.
@@ -117,7 +111,8 @@ def run_stage(
     except Exception as error:
         if type(error).__name__ not in _OUT_OF_MEMORY:
             raise
-        _exit(_memory_message(error), 2)
+        reasons = [f" ({line[:200]})" for line in str(error).splitlines() if "llocat" in line]
+        _exit(f"too little memory{''.join(reasons[:1])}; {_MEMORY_ADVICE}", 2)
     _print_next(script, words)
 
 
@@ -162,14 +157,6 @@ def _python():
         os.environ.get("VIRTUAL_ENV") or Path(sys.prefix).resolve() != (PROJECT / ".venv").resolve()
     )
     return "python" if activated else ".venv/bin/python"
-
-
-def _memory_message(error):
-    reasons = [f" ({line[:200]})" for line in str(error).splitlines() if "llocat" in line]
-    return (
-        f"too little memory{''.join(reasons[:1])}; close other programs, lower window-batch, batch-size "
-        "or generate-seconds, or learn from fewer seconds"
-    )
 
 
 def _exit(message, code):

@@ -24,7 +24,7 @@ class LoopDetector:
     """Detects that the last frames of a clip repeat earlier ones."""
 
     def __init__(self, limit: int, bins: int):
-        """A loop of frames with `bins` bins may last `limit` frames; its lag is at most 20 times that."""
+        """A loop of frames of `bins` bins may last `limit` frames; its lag is at most 20 times that."""
         self._limit, self._count = limit, 0
         self._past = np.zeros((20 * limit, bins), np.float32)  # the last frames, in a ring
         self._runs = np.zeros(0, int)  # [k]: frames for which the clip equals itself k + 1 frames before

@@ -77,7 +77,7 @@ class Networks:
     spliced: keras.Sequential  # sequences -> sequences, the autoencoder with two LSTM layers (18)
     spliced_lstm: keras.Sequential  # sequences of latents -> output of the two LSTM layers
     latent_decoder: keras.Sequential  # sequences of latents -> sequences, LSTM layers and decoder
-    generator: keras.Sequential  # sequences of latents -> the same, own LSTM layers, then spliced
+    generator: keras.Sequential  # sequences of latents -> the same, its LSTM layers, then spliced
     predictor: keras.Sequential  # sequences -> the next frame of each; holds every weight
 
 

@@ -16,12 +16,8 @@ def follow(magnitude: np.ndarray, song: np.ndarray) -> np.ndarray:
     The Viterbi algorithm (Forney 1973, Proc. IEEE 61(3)), as in unit selection (Hunt and Black 1996,
     ICASSP): the next frame of the song is free, any other costs a jump.
 
-    Args:
-        magnitude: generated magnitude frames ``(M, F)``, normalized.
-        song: the song's magnitude frames ``(N, F)``, normalized.
-
-    Returns:
-        Indices ``(M,)`` of the song's frames.
+    Generated and song's frames ``(M, F)`` and ``(N, F)`` are normalized magnitudes. Returns the indices
+    ``(M,)`` of the song's frames.
     """
     distances = FrameDistances(song)
     order = np.arange(len(song), dtype=np.int32)
@@ -47,14 +43,7 @@ def griffin_lim(
     Griffin and Lim 1984, IEEE TASSP 32(2). At overlap 2 it has little effect, because adjacent
     frames share too few samples.
 
-    Args:
-        magnitude: linear magnitudes ``(M, F)``, 0 or more.
-        phase: initial phases ``(M, F)`` in radians.
-        overlap: frame length / hop.
-        iterations: number of iterations.
-
-    Returns:
-        Phases ``(M, F)`` in radians.
+    Magnitudes ``(M, F)`` are linear and not negative, phases ``(M, F)`` in radians.
     """
     for _ in range(iterations):
         audio = istft(magnitude * np.exp(1j * phase), overlap)

@@ -43,10 +43,10 @@ class Previews:
         if not checkpoint.state.of(training.key).epochs:
             for path in self._run.previews.glob(f"{title}-epoch-*.wav"):
                 path.unlink()
-            shutil.rmtree(self._run.tensorboard(title), ignore_errors=True)
+            shutil.rmtree(self._run.tensorboard / title, ignore_errors=True)
         callbacks = []
         if self._run.settings["tensorboard"]:
-            folder = str(self._run.tensorboard(title))
+            folder = str(self._run.tensorboard / title)
             callbacks.append(keras.callbacks.TensorBoard(folder, write_graph=False))
         if self._run.settings["preview-minutes"]:
             callbacks.append(PreviewCallback(self, training, checkpoint, network))
@@ -156,7 +156,7 @@ def _title(training):
 
 def summary_writer(run: Run, name: str) -> tf.summary.SummaryWriter:
     """Writer of TensorBoard events to output/NAME/tensorboard/`name`."""
-    return tf.summary.create_file_writer(str(run.tensorboard(name)))
+    return tf.summary.create_file_writer(str(run.tensorboard / name))
 
 
 def log_audio(writer: tf.summary.SummaryWriter, name: str, signal: np.ndarray, rate: int) -> None:

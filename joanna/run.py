@@ -65,7 +65,7 @@ class Run:
         self.settings_file = self.output / "settings.yaml"
         self.report_file = self.output / "report.html"
         self.manifest_file = self.output / ".generated.json"
-        self.previews = self.output / "previews"
+        self.previews, self.tensorboard = self.output / "previews", self.output / "tensorboard"
 
     def weights_file(self, component: str, stage: str) -> Path:
         """Weights of a component that `stage` (autoencoder or lstm) trains."""
@@ -82,15 +82,8 @@ class Run:
         """The wav of a clip."""
         return self.output / f"{name}.wav"
 
-    def tensorboard(self, name: str) -> Path:
-        """Folder of the TensorBoard events of `name`."""
-        return self.output / "tensorboard" / name
-
     def rng(self, *key: object) -> np.random.Generator:
-        """Random numbers that depend on random-seed and the key only.
-
-        Keys are the names of files and layers, numbers of epochs and steps; never text that is shown.
-        """
+        """Random numbers that depend on random-seed and the key, which is never a text that is shown."""
         words = "/".join(map(str, key)).encode()
         return np.random.default_rng([self.settings["random-seed"], *words])
 

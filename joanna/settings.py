@@ -3,6 +3,7 @@
 import contextlib
 import difflib
 import importlib.util
+import math
 import re
 import reprlib
 import shlex
@@ -88,9 +89,6 @@ def load(arguments: list[str], generating: bool = False) -> dict:
         arguments: command-line words, e.g. ``["demo", "dropout=0.2"]``.
         generating: whether a clip's own random-seed counts, not that of its weights.
 
-    Returns:
-        A new dict with every key of config.settings and a non-empty ``name``.
-
     Raises:
         UserError: unknown key or preset, wrong type, impossible combination.
     """
@@ -168,9 +166,7 @@ def _read_yaml(path):
     except OSError as error:
         raise UserError(f"{path}: cannot be read as settings ({error.strerror})") from None
     except _UNREADABLE:
-        raise UserError(
-            f"{path}: cannot be read as settings; expected YAML, lines of 'key: value'"
-        ) from None
+        raise UserError(f"{path}: cannot be read as settings; expected lines of 'key: value'") from None
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
         raise UserError(f"{path}: holds no settings; expected lines of 'key: value'")
     return values
@@ -209,26 +205,26 @@ def _checked_value(key, value, setting):
     """A setting's value, converted to its type, if it is within its bounds."""
     if isinstance(value, str) and value in setting.choices:
         return value
-    if setting.type is str and setting.choices:
-        raise UserError(f"{key} is {_shortened(value)}; expected {', '.join(setting.choices)}")
     if setting.type is float and type(value) in (int, str):  # YAML takes 1e-4 for a word
         with contextlib.suppress(ValueError, OverflowError):
             value = float(value)
     bounds = f"{setting.low} or more" if setting.high is None else f"{setting.low} to {setting.high}"
     expected = _NAMES[setting.type]
-    if setting.low is not None and setting.type is not list:
-        expected += f", {bounds}"
-    expected += "".join(f" or {choice}" for choice in setting.choices)
-    if type(value) is not setting.type or (setting.type is list and not 1 <= len(value) <= 100):
+    if setting.type is str and setting.choices:
+        expected = ", ".join(setting.choices)
+    elif setting.type is not list:
+        expected += "" if setting.low is None else f", {bounds}"
+        expected += "".join(f" or {choice}" for choice in setting.choices)
+    if type(value) is not setting.type or (setting.type is str and setting.choices):
         raise UserError(f"{key} is {_shortened(value)}; expected {expected}")
-    numbers = value if setting.type is list else [value]
-    if setting.type is list and any(type(number) is not int for number in numbers):
-        raise UserError(f"{key} is {_shortened(value)}; expected whole numbers from {bounds}")
-    if setting.low is not None and not all(
-        setting.low <= number and (setting.high is None or number <= setting.high) for number in numbers
-    ):
-        kind = "whole numbers from " if setting.type is list else ""
-        raise UserError(f"{key} is {_shortened(value)}; expected {kind}{bounds}")
+    numbers = [value]
+    if setting.type is list:
+        numbers, bounds = value, f"1 to 100 whole numbers from {bounds}"
+        if not 1 <= len(value) <= 100 or any(type(number) is not int for number in value):
+            raise UserError(f"{key} is {_shortened(value)}; expected {bounds}")
+    high = math.inf if setting.high is None else setting.high
+    if setting.low is not None and not all(setting.low <= number <= high for number in numbers):
+        raise UserError(f"{key} is {_shortened(value)}; expected {bounds}")
     return value
 
 

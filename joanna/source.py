@@ -1,41 +1,30 @@
 """The source: its recordings, the audio used of each, and the sections it is cut into."""
 
 import math
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from joanna.audio import SILENCE, load_audio
 from joanna.errors import UserError
+from joanna.settings import hop
 
 # suffixes of the recordings in a folder
 _SUFFIXES = set(".wav .flac .ogg .oga .opus .mp3 .aif .aiff .aifc .au .caf .w64".split())
 
 
-@dataclass(frozen=True)
-class Sections:
-    """Audio cut into sections of equal length.
+class Sections(NamedTuple):
+    """Audio cut into sections of equal length."""
 
-    Attributes:
-        audio: the sections in a row, ``(section_count * blocks * hop,)``.
-        section_count: number of sections.
-        blocks: blocks, each a hop long, per section.
-        notes: sentences on settings that could not be met.
-    """
-
-    audio: np.ndarray
+    audio: np.ndarray  # the sections in a row (section_count * blocks * hop,)
     section_count: int
-    blocks: int
-    notes: list[str]
+    blocks: int  # per section, each a hop long
+    notes: list[str]  # sentences on settings that could not be met
 
 
 def source_path(root: Path, settings: dict, key: str = "source") -> Path:
-    """Path in a setting; a relative one starts at `root`, ``~`` is the home folder.
-
-    Raises:
-        UserError: the home folder does not exist.
-    """
+    """Path in a setting; a relative one starts at `root`, ``~`` is the home folder."""
     try:
         return root / Path(settings[key]).expanduser()
     except RuntimeError:  # ~user of an unknown user
@@ -43,11 +32,7 @@ def source_path(root: Path, settings: dict, key: str = "source") -> Path:
 
 
 def source_files(root: Path, settings: dict) -> list[Path]:
-    """The source, or the recordings of a folder sorted by name.
-
-    Raises:
-        UserError: there are none.
-    """
+    """The source, or the recordings of a folder sorted by name; UserError if there are none."""
     path = source_path(root, settings)
     if path.is_file():
         return [path]
@@ -88,7 +73,7 @@ def load_source(root: Path, settings: dict) -> tuple[np.ndarray, list[str]]:
         total = min(total, limit)
     if len(parts) > 1:
         if settings["section-count"] != "auto":
-            total = min(total, settings["section-count"] * settings["block-count"] * _hop(settings))
+            total = min(total, settings["section-count"] * settings["block-count"] * hop(settings))
         shares = _equal_shares([len(part) for part in parts], total)
         parts = [part[:share] for part, share in zip(parts, shares, strict=True)]
         notes.append(f"{len(parts)} recordings, at most {max(shares) / rate:.1f} s of each")
@@ -105,13 +90,11 @@ def _equal_shares(lengths, total):
 
 
 def choose_sections(sample_count: int, settings: dict) -> tuple[int, int]:
-    """Choose the section layout of `sample_count` samples.
+    """Sections that `sample_count` samples make, and blocks per section, at most block-count.
 
-    Returns:
-        Number of sections, which section-count auto chooses so that they use the most audio, and blocks
-        per section, at most block-count.
+    With section-count auto, as many as use the most audio.
     """
-    available = sample_count // _hop(settings)
+    available = sample_count // hop(settings)
     section_count, block_count = settings["section-count"], settings["block-count"]
     if section_count != "auto":
         return section_count, min(block_count, available // section_count)
@@ -122,12 +105,8 @@ def choose_sections(sample_count: int, settings: dict) -> tuple[int, int]:
 
 
 def cut_sections(samples: np.ndarray, settings: dict) -> Sections:
-    """Cut the audio ``(S,)`` of `load_source` into sections.
-
-    Raises:
-        UserError: a section would have fewer than two frames, or the audio used is silent.
-    """
-    rate, hop, overlap = settings["sample-rate"], _hop(settings), settings["overlap"]
+    """Cut the audio ``(S,)`` of `load_source`; UserError if it is silent or too short for two frames."""
+    rate, overlap = settings["sample-rate"], settings["overlap"]
     section_count, blocks = choose_sections(len(samples), settings)
     limits = [f"{key} {settings[key]:g}" for key in ("start", "seconds") if settings[key]]
     name = f"source {settings['source']}" + (f" with {' and '.join(limits)}" if limits else "")
@@ -143,17 +122,13 @@ def cut_sections(samples: np.ndarray, settings: dict) -> Sections:
             remedies |= {"lower start": settings["start"], "raise seconds": settings["seconds"]}
             raise UserError(
                 f"{name} lasts {len(samples) / rate:.2f} s; two frames in each section need "
-                f"{section_count * (overlap + 1) * hop / rate:.2f} s: "
+                f"{section_count * (overlap + 1) * hop(settings) / rate:.2f} s: "
                 f"{', or '.join(filter(remedies.get, remedies))}"
             )
-    used = samples[: section_count * blocks * hop]
+    used = samples[: section_count * blocks * hop(settings)]
     if not np.abs(used).max() > SILENCE:
         raise UserError(
             f"{name}: the {len(used) / rate:.1f} s used are silent; "
             "choose another recording, raise section-count, or change start"
         )
     return Sections(used, section_count, blocks, notes)
-
-
-def _hop(settings):
-    return settings["frame-length"] // settings["overlap"]

@@ -26,18 +26,9 @@ def transform(frame_length: int, overlap: int) -> "ShortTimeFFT":
 
 
 def stft(audio: np.ndarray, frame_length: int, overlap: int) -> np.ndarray:
-    """STFT of all frames that lie inside the audio, without padding.
+    """Two-sided spectra ``(M, F)`` complex128 of all frames that lie inside audio ``(S,)``.
 
-    Args:
-        audio: ``(S,)``.
-        frame_length: samples per frame F.
-        overlap: frame length / hop.
-
-    Returns:
-        Two-sided spectra ``(M, F)`` complex128, M = (S - F) // hop + 1.
-
-    Raises:
-        ValueError: the audio is shorter than a frame.
+    F = frame_length samples, hop = F / overlap, M = (S - F) // hop + 1; ValueError if S < F.
     """
     if len(audio) < frame_length:
         raise ValueError(f"audio has {len(audio)} samples; a frame has {frame_length}")
@@ -47,11 +38,9 @@ def stft(audio: np.ndarray, frame_length: int, overlap: int) -> np.ndarray:
 
 
 def istft(spectra: np.ndarray, overlap: int) -> np.ndarray:
-    """Inverse STFT of two-sided spectra ``(M, F)``, by overlap-add with the dual window.
+    """Inverse of `stft` by overlap-add with the dual window: audio ``((M - 1) * hop + F,)`` float64.
 
-    Returns:
-        Audio ``((M - 1) * hop + F,)`` float64. Its first and last F - hop samples fade, because fewer
-        frames overlap there.
+    The first and last F - hop samples fade, because fewer frames overlap there.
     """
     frame_count, frame_length = spectra.shape
     sft = transform(frame_length, overlap)
@@ -79,11 +68,9 @@ def join(magnitude: np.ndarray, phase: np.ndarray, power: float, overlap: int) -
 
 
 def normalize(frames: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Normalize each bin of frames ``(M, F)`` to mean 0 and standard deviation 1.
+    """Frames ``(M, F)`` with mean 0 and std 1 in each bin, mean ``(F,)`` and std ``(F,)``, float32.
 
-    Returns:
-        Normalized frames ``(M, F)``, mean ``(F,)`` and standard deviation ``(F,)``, all float32. Bins
-        that are constant become 0, with a standard deviation of 1.
+    Constant bins become 0, with a std of 1.
     """
     mean, std = frames.mean(axis=0), _std(frames)
     return ((frames - mean) / std).astype(np.float32), mean.astype(np.float32), std.astype(np.float32)

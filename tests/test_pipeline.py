@@ -1,5 +1,9 @@
-"""Real runs of the scripts through the command line, at tiny width."""
+"""The four stages on a song, at tiny width, in one process."""
 
+import contextlib
+import io
+import json
+import shutil
 import subprocess
 import sys
 from itertools import product
@@ -8,284 +12,310 @@ import h5py
 import numpy as np
 import pytest
 import yaml
-from conftest import TINY, copy_project, tone
+from helpers import PROJECT, STAGES, TINY, tiny_run, tone, write_wav
 from scipy.io import wavfile
 
+import autoencoder
 import generate
-from joanna import model
-from joanna import settings as settings_module
+import lstm
+import preprocess
+from joanna import artifacts, model
+from joanna.artifacts import Latents
+from joanna.audio import read_clip_metadata
 from joanna.checkpoint import Checkpoint
+from joanna.errors import UserError
+from joanna.run import Run
+from joanna.settings import load
 
-STAGES = ("preprocess", "autoencoder", "lstm", "generate")
+MAINS = dict(zip(STAGES, (preprocess.main, autoencoder.main, lstm.main, generate.main), strict=True))
+WORDS = ["source=./sources/song.wav", "takes=2", "coded-file=codes", "lstm-file=lstms"]
+WORDS += ["phase-encoder=encoder-p", "magnitude-encoder=encoder-m"]
+WORDS += ["phase-result=frames-p", "magnitude-result=frames-m"]
+CLIPS = [
+    f"{method}-{length}-take-{take}"
+    for method, length, take in product(("part", "whole"), (4, 8), (1, 2))
+]
 
 
-def run(folder, stage, *arguments):
-    return subprocess.run(
-        [sys.executable, f"{stage}.py", *TINY, "source=./sources/song.wav", *arguments],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=200,
-    )
-
-
-def weights(path):
-    arrays = {}
-    with h5py.File(path) as file:
-        file.visititems(
-            lambda name, item: (
-                arrays.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None
-            )
-        )
-    skip = ("training", "seed_generator")
-    return {name: array for name, array in arrays.items() if not any(word in name for word in skip)}
+def run_stage(run, stage, **options):
+    """Run a stage; what it prints."""
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output):
+        MAINS[stage](run, **options)
+    return output.getvalue()
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory):
-    """A copy of the project, with a space in its path, in which all stages have run."""
-    folder = copy_project(tmp_path_factory.mktemp("run") / "my project")
-    samples = np.round(tone() * 32767).astype(np.int16)
-    wavfile.write(folder / "sources" / "song.wav", 4000, samples)
+def finished(tmp_path_factory):
+    """A folder, with a space in its path, in which all stages have run."""
+    root = tmp_path_factory.mktemp("my project")
+    (root / "sources").mkdir()
+    write_wav(root / "sources" / "song.wav", tone())
     for stage in STAGES:
-        result = run(folder, stage)
-        assert result.returncode == 0, result.stderr
-        assert result.stderr == ""
-    return folder
+        run_stage(tiny_run(root, *WORDS), stage)
+    return root
 
 
-def test_every_wav_is_there_and_right(project):
-    names = {"part-4", "part-8", "whole-4", "whole-8"}
-    output = project / "output" / "song"
-    assert {path.stem for path in output.glob("*.wav")} == names | {"reconstruction"}
+@pytest.fixture
+def root(finished, tmp_path):
+    """A copy of that folder."""
+    return shutil.copytree(finished, tmp_path / "copy of it")
+
+
+@pytest.fixture
+def run(root):
+    return tiny_run(root, *WORDS)
+
+
+def contents(run, pattern="*"):
+    """Name -> bytes of the files in output/NAME."""
+    return {path.name: path.read_bytes() for path in run.output.glob(pattern)}
+
+
+def test_every_file_is_there_and_every_wav_is_right(run):
+    names = {"frames.h5", "codes.h5", "frames-p.h5", "frames-m.h5", "reconstruction.wav"}
+    names |= {"settings.yaml", "scores.yaml", "report.html", "spectrograms.png", ".generated.json"}
+    assert {path.name for path in run.output.iterdir()} == names | {f"{name}.wav" for name in CLIPS}
+    weights = {"encoder-p", "encoder-m", "phase-lstms", "magnitude-lstms"}
+    assert {path.name.removesuffix(".weights.h5") for path in run.weights.iterdir()} == {
+        name + ending for name in weights for ending in ("", ".previous")
+    }
     loudness = np.sqrt(np.mean(np.square(tone())))
-    for name in names:
-        rate, samples = wavfile.read(output / f"{name}.wav")
+    for name in CLIPS:
+        rate, samples = wavfile.read(run.clip_file(name))
         assert (rate, samples.dtype, samples.shape) == (4000, np.int16, (2000,))
         assert np.abs(samples.astype(int)).max() < 32767
         assert samples[0] == samples[-1] == 0  # no click
         assert 0.3 * loudness < np.sqrt(np.mean(np.square(samples / 32767))) < 1.1 * loudness
-    assert (output / "settings.yaml").is_file()
-    scores = yaml.safe_load((output / "scores.yaml").read_text())
-    assert set(scores) == names | {"source"}
-    assert all(np.isfinite(scores[name]["spectrum"]) for name in names)
+    scores = yaml.safe_load((run.output / "scores.yaml").read_text())
+    assert list(scores) == ["source", *CLIPS]
+    assert all(np.isfinite(scores[name]["spectrum"]) for name in CLIPS)
     for component in ("phase", "magnitude"):
-        with h5py.File(output / f"{component}-result.h5") as file:
-            assert set(file) == names
+        with h5py.File(run.result_file(component)) as file:
+            assert set(file) == set(CLIPS)
 
 
-def test_same_seed_same_bytes_and_generation_settings_matter(project, monkeypatch):
-    output = project / "output" / "song"
-    before = {path: path.read_bytes() for path in output.glob("*-4.wav")}
-    for path in before:
-        path.unlink()
-    assert run(project, "generate").returncode == 0
-    assert {path: path.read_bytes() for path in before} == before
-    monkeypatch.setattr(settings_module, "ROOT", project)
+def test_files_have_the_layout_of_earlier_versions(run):
+    with h5py.File(run.frames_file) as file:
+        assert set(file.attrs) == {"recipe", "identity", "blocks"}
+        assert set(file) == {"audio", "magnitude", "phase"}
+        assert set(file["phase"]) == {"frames", "mean", "deviation"}
+    with h5py.File(run.latents_file) as file:
+        assert set(file.attrs) == {"recipe", "identity", "weights"}
+    with h5py.File(run.weights_file("phase", "lstm")) as file:
+        assert set(file.attrs) >= {"recipe", "made_from", "progress"}
+        progress = json.loads(file.attrs["progress"])
+        assert progress == {
+            key: {"epochs": 2, "steps": 0, "halvings": 0, "goal": 2} for key in ("spliced", "new")
+        }
+        assert set(file["training/history"]) == {"spliced", "new"}
+        assert set(file["training/moments"]) == {"new"}
+        assert set(file["training/held"]) == {"own", "since"}
 
-    def generate_with(*words):
-        source = project / "sources" / "song.wav"
-        generate.main(settings_module.load([*TINY, f"source={source}", *words]))
 
-    seed = project / "sources" / "seed.wav"
-    wavfile.write(seed, 8000, np.round(tone(0.9, 8000, 300) * 32767).astype(np.int16))
-    changes = ["seed-section=1", "match-statistics=False", "variation=0", f"seed-source={seed}"]
-    changes += ["phase-method=network", "phase-method=griffin-lim"]
-    seen = [list(before.values())]
-    for change in changes:
-        generate_with(change, "sequence-lengths=[4]")
-        if change.startswith("seed-source"):  # how loud it is does not matter
-            clips = [wavfile.read(path)[1] for path in before]
-            wavfile.write(seed, 8000, (wavfile.read(seed)[1] / 2**18).astype(np.float32))
-            generate_with(change, "sequence-lengths=[4]")
-            for clip, path in zip(clips, before, strict=True):
-                np.testing.assert_allclose(wavfile.read(path)[1], clip, atol=2)
-        seen.append([path.read_bytes() for path in before])
-        assert all(seen[-1][i] != old[i] for old in seen[:-1] for i in range(len(before))), change
-    generate_with("phase-method=all", "takes=2", "method=part", "sequence-lengths=[4]")
+def test_same_seed_same_bytes_and_generation_settings_matter(root, run):
+    before = contents(run, "*.wav")
+    run_stage(tiny_run(root, *WORDS, "load-weights=False"), "generate")
+    assert contents(run, "*.wav") == before
+    words = [*WORDS, "takes=1", "sequence-lengths=[4]"]
+
+    def clips(*changes):
+        run_stage(tiny_run(root, *words, *changes), "generate")
+        return [run.clip_file(name).read_bytes() for name in ("part-4", "whole-4")]
+
+    seed = write_wav(root / "sources" / "seed.wav", tone(0.9, 8000, 300), 8000)
+    made = [clips()]
+    for change in (
+        *("seed-section=1", "match-statistics=False", "variation=0", "random-seed=1"),
+        *("phase-method=network", "phase-method=griffin-lim", f"seed-source={seed}"),
+    ):
+        made.append(clips(change))
+        assert all(clip not in earlier for clip in made[-1] for earlier in made[:-1]), change
+    wavfile.write(seed, 8000, (wavfile.read(seed)[1] / 2**18).astype(np.float32))
+    for quiet, loud in zip(clips(change), made[-1], strict=True):  # its loudness does not matter
+        quiet, loud = (wavfile.read(io.BytesIO(wav))[1] for wav in (quiet, loud))
+        np.testing.assert_allclose(quiet, loud, atol=2)
+
+
+def test_takes_phase_methods_and_lengths_each_give_a_clip(root, run):
+    words = [*WORDS, "phase-method=all", "method=part", "sequence-lengths=[4]", "generate-seconds=0.25"]
+    run_stage(tiny_run(root, *words), "generate")
     names = [
         f"part-4-{way}-take-{take}" for way in ("follow", "network", "griffin-lim") for take in (1, 2)
     ]
-    scores = yaml.safe_load((output / "scores.yaml").read_text())
-    assert list(scores)[1:] == names
-    clips = [wavfile.read(output / f"{name}.wav")[1] for name in names]
-    assert all(not np.array_equal(clips[i], clips[j]) for i in range(6) for j in range(i))
-    generate_with("method=part", "generate-seconds=0.25")
-    assert len(wavfile.read(output / "part-4.wav")[1]) == 1000
+    assert list(yaml.safe_load((run.output / "scores.yaml").read_text()))[1:] == names
+    clips = [wavfile.read(run.clip_file(name))[1] for name in names]
+    assert {len(clip) for clip in clips} == {1000}
+    assert len({clip.tobytes() for clip in clips}) == 6
 
 
-def test_a_clip_is_made_again_from_itself_and_the_best_goes_where_it_is_wanted(project, tmp_path):
-    output = project / "output" / "song"
-    words = ["sequence-lengths=[4,6]", "takes=2"]
-    assert run(project, "generate", *words).returncode == 0
-    overview = {
-        path: path.read_bytes()
-        for path in (output / "scores.yaml", output / "settings.yaml", output / "report.html")
-    }
-    clip = tmp_path / "clip.wav"
-    for name in ("part-6-take-2", "whole-4-take-1"):
-        wanted = (output / f"{name}.wav").read_bytes()
-        clip.write_bytes(wanted)
-        (output / f"{name}.wav").unlink()
-        result = subprocess.run(
-            [sys.executable, "generate.py", "--from", clip, "--out", tmp_path / "best.wav"],
-            cwd=project,
-            capture_output=True,
-            text=True,
-        )
-        assert (result.returncode, result.stderr) == (0, "")
-        assert (output / f"{name}.wav").read_bytes() == wanted
-        assert (tmp_path / "best.wav").read_bytes() == wanted
-        assert f"{name} is as {clip}, byte for byte" in result.stdout
-    # a later clip of the same name stays
-    later = output / f"{name}.wav"
-    later.write_bytes(b"later")
-    again = [sys.executable, "generate.py", "--from", clip]
-    assert subprocess.run(again, cwd=project, capture_output=True).returncode == 0
-    assert later.read_bytes() == b"later"
-    assert (output / f"{name}-again.wav").read_bytes() == wanted
-    (output / f"{name}-again.wav").write_bytes(b"another, later")
-    assert subprocess.run(again, cwd=project, capture_output=True).returncode == 0
-    assert (output / f"{name}-again.wav").read_bytes() == b"another, later"
-    assert (output / f"{name}-again-2.wav").read_bytes() == wanted
-    for number in ("", "-2"):
-        (output / f"{name}-again{number}.wav").unlink()
-    later.write_bytes(wanted)
-    # what the run wrote beside the clips is of all of them still
-    assert {path: path.read_bytes() for path in overview} == overview
-    assert run(project, "generate", *words).stdout.startswith("nothing has changed")
-    result = run(project, "generate", *words, "--out", str(tmp_path / "best.wav"))
-    best = (tmp_path / "best.wav").read_bytes()
-    assert "the best by its scores" in result.stdout
-    assert best in [
-        (output / f"{method}-{length}-take-1.wav").read_bytes()
-        for method in ("part", "whole")
-        for length in (4, 6)
-    ]
-    for words, said in (
-        (["--out"], "expected the path"),
-        (["--out", str(tmp_path / "none" / "x.wav")], "no file can be written there"),
-        (["--out", str(tmp_path)], "expected the path of a .wav file"),
-        (["--from", str(clip)], "for others: python generate.py"),
+def test_a_clip_is_made_again_from_itself(root, run):
+    before = contents(run)
+    for name, made_as in (
+        ("part-8-take-2", "part-8-take-2"),
+        ("whole-4-take-1", "whole-4-take-1"),
+        ("whole-4-take-1", "whole-4-take-1-again"),
+        ("whole-4-take-1", "whole-4-take-1-again-2"),
     ):
-        result = run(project, "generate", *words)
-        assert result.returncode == 2, words
-        assert said in result.stderr
-    result = subprocess.run(
-        [sys.executable, "generate.py", "--from", project / "sources" / "song.wav"],
-        cwd=project,
-        capture_output=True,
-        text=True,
-    )
-    assert (result.returncode, result.stdout) == (2, "")
-    assert "holds no recipe" in result.stderr
+        clip, best = root / "clip.wav", root / "best.wav"
+        clip.write_bytes(before[f"{name}.wav"])
+        if "again" not in made_as:
+            run.clip_file(name).unlink()
+        again = Run(load([str(clip)], generating=True), root)
+        output = run_stage(again, "generate", clip=str(clip), out=str(best))
+        assert f"{made_as} equals {clip}, byte for byte" in output
+        assert run.clip_file(made_as).read_bytes() == best.read_bytes() == clip.read_bytes()
+        run.clip_file(made_as).write_bytes(made_as.encode())  # a different clip, which must stay
+    for made_as in ("whole-4-take-1", "whole-4-take-1-again", "whole-4-take-1-again-2"):
+        assert run.clip_file(made_as).read_bytes() == made_as.encode()
+    after = contents(run)  # of all clips, still
+    assert all(content == after[name] for name, content in before.items() if ".wav" not in name)
 
 
-def test_the_settings_of_a_run_stay_those_its_weights_were_trained_with(project):
-    path = project / "output" / "song" / "settings.yaml"
-    before = yaml.safe_load(path.read_text())
-    # a training with other settings was stopped before it was done
-    path.write_text(yaml.safe_dump({**before, "dropout": 0.2, "own-share": 0.1}))
-    words = ["minutes=5", "dropout=0.1", "lstm-epoch=9", "random-seed=3", "generate-seconds=0.3"]
-    result = run(project, "generate", *words)
-    said = "the weights were trained with dropout 0.4, minutes 0.0, lstm-epoch 2, lstm-iteration 1:"
-    assert said in result.stdout
-    kept = {"lstm-epoch": 2, "lstm-iteration": 1, "generate-seconds": 0.3}
-    kept |= {"sequence-lengths": [4, 8], "takes": 1}
-    assert yaml.safe_load(path.read_text()) == {**before, **kept}
-    assert "then python generate.py" in (path.parent / "report.html").read_text()
+def test_clips_that_cannot_be_made_again_are_refused(root, run, monkeypatch):
+    clip = run.clip_file("part-4-take-1")
+    settings = load([str(clip)], generating=True)
+    with pytest.raises(UserError, match="of take 1 of 0"):
+        generate.main(Run({**settings, "takes": 0}, root), clip=str(clip))
+    seed = write_wav(root / "sources" / "seed.wav", tone(0.9))
+    with pytest.raises(UserError, match="has changed; put it back"):
+        generate.main(Run({**settings, "seed-source": str(seed)}, root), clip=str(clip))
+    monkeypatch.setattr(artifacts, "COMPONENTS", ("phase",))
+    path = run.weights_file("phase", "lstm")
+    shutil.copy(path.with_name("phase-lstms.previous.weights.h5"), path)
+    monkeypatch.undo()
+    with pytest.raises(
+        UserError, match="was made with other weights than those in .*; train them again"
+    ):
+        generate.main(Run(settings, root), clip=str(clip))
+
+
+def test_the_best_clip_goes_where_it_is_wanted(root, run):
+    output = run_stage(run, "generate", out=str(root / "best.wav"))
+    assert "the best by its scores" in output
+    best = (root / "best.wav").read_bytes()
+    assert best in [run.clip_file(name).read_bytes() for name in CLIPS if name.endswith("take-1")]
+    for path, reason in (
+        (root / "none" / "x.wav", "none is missing or cannot"),
+        (root, "it is a folder"),
+    ):
+        with pytest.raises(UserError, match=rf"cannot be written, .*{reason}"):
+            generate.main(run, out=str(path))
+
+
+def test_the_settings_of_a_run_stay_those_its_weights_were_trained_with(root, run):
+    before = yaml.safe_load(run.settings_file.read_text())
+    # a training with other settings was stopped before its end
+    run.settings_file.write_text(yaml.safe_dump({**before, "dropout": 0.2, "own-share": 0.1}))
+    words = ["minutes=5", "dropout=0.1", "lstm-epoch=9", "random-seed=3", "takes=1", "method=part"]
+    output = run_stage(tiny_run(root, *WORDS, *words), "generate")
+    message = "the weights were trained with dropout 0.4, minutes 0.0, lstm-epoch 2, lstm-iteration 1:"
+    assert message in output
+    kept = {"lstm-epoch": 2, "lstm-iteration": 1, "takes": 1, "method": "part"}
+    assert yaml.safe_load(run.settings_file.read_text()) == {**before, **kept}
+    assert "then python generate.py" in run.report_file.read_text()
     # so it repeats the run without training, and so does a clip
-    clip = path.parent / "part-4.wav"
+    clip = run.clip_file("part-4")
     content = clip.read_bytes()
-    for stage, given in (*product(STAGES[:3], (path, clip)), ("generate", clip)):
-        result = subprocess.run(
-            [sys.executable, f"{stage}.py", given], cwd=project, capture_output=True, text=True
-        )
-        assert result.returncode == 0
-        assert result.stdout.startswith("nothing has changed") or stage == "generate", stage
+    for stage, path in product(STAGES[:3], (run.settings_file, clip)):
+        assert run_stage(Run(load([str(path)]), root), stage).startswith("up to date, skipped: "), stage
+    run_stage(Run(load([str(clip)], generating=True), root), "generate")
     assert clip.read_bytes() == content
-    recipe = settings_module.read_recipe(str(clip))
-    assert recipe["random-seed"] == 3
-    assert recipe["settings"]["random-seed"] == before["random-seed"]
-    assert recipe["settings"]["dropout"] == before["dropout"]
+    metadata = read_clip_metadata(str(clip))
+    assert metadata["random-seed"] == 3
+    assert metadata["settings"]["random-seed"] == before["random-seed"]
+    assert metadata["settings"]["dropout"] == before["dropout"]
 
 
-def test_finished_stages_are_skipped(project):
-    path = project / "weights" / "song" / "phase-encoder.weights.h5"
-    before = weights(path)
-    assert run(project, "generate").returncode == 0  # tests before this one left other clips
-    for stage in STAGES:
-        result = run(project, stage)
-        assert result.stdout.startswith("nothing has changed: ")
-        assert result.stdout.count("\n") == 1
-    clip = project / "output" / "song" / "part-4.wav"
+def test_finished_stages_are_skipped(root, run):
+    before = {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
+    code = f"""
+import sys, {", ".join(STAGES)}
+from pathlib import Path
+from joanna.run import Run
+from joanna.settings import load
+run = Run(load([{str(run.settings_file)!r}]), Path({str(root)!r}))
+for stage in {", ".join(STAGES)}:
+    stage.main(run)
+assert not {{"tensorflow", "keras"}} & set(sys.modules)
+"""
+    command = [sys.executable, "-c", code]
+    output = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True).stdout
+    assert all(line.startswith("up to date, skipped: ") for line in output.splitlines())
+    assert output.count("\n") == 4
+    assert {path: path.read_bytes() for path in root.rglob("*") if path.is_file()} == before
+    clip = run.clip_file("part-4-take-1")
     clip.write_bytes(clip.read_bytes()[:-2])
-    assert "wrote" in run(project, "generate").stdout
-    assert run(project, "generate").stdout.startswith("nothing has changed: ")
-    assert "wrote" in run(project, "generate", "variation=0.2").stdout
-    assert "wrote" in run(project, "generate", "variation=0.2", "load-weights=False").stdout
-    after = weights(path)
-    assert all(np.array_equal(before[name], after[name]) for name in before)
+    words = [*WORDS, "takes=1", "method=part", "sequence-lengths=[4]"]
+    for changes in ([], ["variation=0.2"], ["variation=0.2", "load-weights=False"]):
+        assert "wrote" in run_stage(tiny_run(root, *words, *changes), "generate")
+        again = tiny_run(root, *words, *changes, "load-weights=True")
+        assert run_stage(again, "generate").startswith("up to date, skipped: ")
 
 
-def test_frozen_layers_stay_and_new_ones_learn(project):
-    path = project / "weights" / "song" / "phase-lstm-file.weights.h5"
-    before = weights(path)
-    chosen = settings_module.load([*TINY, f"source={project / 'sources' / 'song.wav'}"])
+def weights(path):
+    """Name -> array of each layer's weights in a file."""
+    arrays = {}
     with h5py.File(path) as file:
-        checkpoint = Checkpoint(path, chosen, "lstm", file.attrs["made_from"])
-    assert checkpoint.resume(model.build(chosen)["network"])
-    del checkpoint.progress["new"]  # train the generator again on finished spliced layers
+        file["layers"].visititems(
+            lambda name, item: (
+                arrays.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None
+            )
+        )
+    return {name: array for name, array in arrays.items() if "seed_generator" not in name}
+
+
+def test_frozen_layers_stay_and_new_ones_learn(run):
+    path = run.weights_file("phase", "lstm")
+    before = weights(path)
+    checkpoint = Checkpoint(path, run, "lstm", Latents.load(run).digest)
+    assert checkpoint.resume(model.build(run.settings).predictor)
+    checkpoint.state.forget("new")  # train the generator again on finished spliced layers
     checkpoint.save("spliced", [])
-    assert run(project, "lstm").returncode == 0
+    run_stage(run, "lstm")
     after = weights(path)
     changed = {name for name in before if not np.array_equal(before[name], after[name])}
-    assert changed
-    assert all("lstm" in name for name in changed)
-    # network layers in order: encoder, lstm (new), lstm_1 (new), lstm_2, lstm_3 (spliced), decoder
-    assert not any("lstm_2" in name or "lstm_3" in name for name in changed)
-    assert any("lstm/" in name for name in changed)
-    assert any("lstm_1/" in name for name in changed)
+    # layers in order: encoder, lstm (new), lstm_1 (new), lstm_2, lstm_3 (spliced), decoder
+    assert {name.split("/")[0] for name in changed} == {"lstm", "lstm_1"}
 
 
-def test_a_mistyped_source_leaves_no_folders(project):
-    result = run(project, "preprocess", "source=./sources/sing.wav")
-    assert (result.returncode, result.stdout) == (2, "")
-    assert "sing.wav: no such file" in result.stderr
-    for folder in ("output", "weights"):
-        assert not (project / folder / "sing").exists()
-        assert (project / folder / "song").exists()
+def test_a_mistyped_source_leaves_no_folders(root):
+    run = tiny_run(root, "source=./sources/sing.wav")
+    with pytest.raises(UserError, match="sing.wav: no such file"), run.locked():
+        preprocess.main(run)
+    assert not run.output.exists()
+    assert not run.weights.exists()
+    assert (root / "weights" / "song").exists()
 
 
-def test_missing_and_unfit_inputs_name_the_stage_to_run(project):
-    for stage, before in (
-        ("autoencoder", "preprocess"),
-        ("lstm", "preprocess"),
-        ("generate", "preprocess"),
+def test_missing_and_unfit_inputs_name_the_stage_to_run(root):
+    for stage, words, message, rerun in (
+        ("autoencoder", ["name=new"], "frames.h5 is missing", "preprocess"),
+        ("lstm", ["name=new"], "frames.h5 is missing", "preprocess"),
+        ("generate", ["name=new"], "frames.h5 is missing", "preprocess"),
+        ("lstm", ["coded-file=none"], "none.h5 is missing", "autoencoder"),
+        (
+            "lstm",
+            ["layer-count=1"],
+            "layer-count 2, the settings say 1 .*set layer-count=2",
+            "autoencoder",
+        ),
+        ("generate", ["lstm-file=none"], "phase-none.weights.h5 is missing", "lstm"),
+        ("generate", ["lstm-layers=1"], "lstm-layers 2, the settings say 1", "lstm"),
     ):
-        result = run(project, stage, "name=fresh")
-        assert (result.returncode, result.stdout) == (2, "")
-        assert f"run: python {before}.py" in result.stderr
-        assert result.stderr.count("\n") == 1
-    result = run(project, "lstm", "layer-count=1")
-    assert result.returncode == 2
-    assert (
-        "layer-count 2, the settings say 1; set layer-count=2 or another name=, or run: "
-        "python autoencoder.py" in result.stderr
-    )
-    result = run(project, "generate", "lstm-layers=1")
-    assert result.returncode == 2
-    assert "run: python lstm.py" in result.stderr
+        with pytest.raises(UserError, match=message) as refused:
+            MAINS[stage](tiny_run(root, *WORDS, *words))
+        assert refused.value.rerun == rerun
 
 
-def test_a_refused_source_leaves_files_alone(project):
-    frames = project / "output" / "song" / "frames.h5"
-    before = frames.read_bytes()
-    for source in ("./sources/none.wav", "./preprocess.py"):
-        result = run(project, "preprocess", f"source={source}", "name=song")
-        assert result.returncode == 2
-        assert "Traceback" not in result.stderr
-    result = run(project, "preprocess", "section-count=200", "name=song")
-    assert result.returncode == 2
-    assert "choose a longer one, or lower section-count" in result.stderr
-    assert frames.read_bytes() == before
+def test_a_refused_source_leaves_files_alone(root, run):
+    before = run.frames_file.read_bytes()
+    (root / "sources" / "text.wav").write_text("no recording")
+    for words, message in (
+        (["source=./sources/none.wav"], "no such file"),
+        (["source=./sources/text.wav"], "not a wav"),
+        (["section-count=200"], "choose a longer one, or lower section-count"),
+    ):
+        with pytest.raises(UserError, match=message):
+            preprocess.main(tiny_run(root, *WORDS, "name=song", *words))
+    assert run.frames_file.read_bytes() == before
