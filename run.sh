@@ -1,7 +1,13 @@
 #!/usr/bin/env bash
 # ./run.sh [preset] [key=value ...]   the four stages; ./run.sh test   the tests
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")"
+script="${BASH_SOURCE[0]}"
+while [ -L "$script" ]; do # called through a link
+    target="$(readlink "$script")"
+    case "$target" in /*) script="$target" ;; *) script="$(dirname "$script")/$target" ;; esac
+done
+cd "$(dirname "$script")"
+unset PYTHONPATH PYTHONHOME PYTHONSAFEPATH # of another Python, conda's for example
 
 fail() { echo "run.sh: $1" >&2; exit 2; }
 
@@ -26,13 +32,14 @@ install() {
     if command -v uv >/dev/null; then
         uv pip install --quiet --python .venv/bin/python "${files[@]}" ${extra:+"$extra"}
     else
-        .venv/bin/python -m pip install --quiet --disable-pip-version-check "${files[@]}" ${extra:+"$extra"}
+        .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-user "${files[@]}" \
+            ${extra:+"$extra"}
     fi || fail "installing $* failed; look at the message above and run the command again"
     printf '%s' "$(cat "$@") $extra" > ".venv/$stamp"
 }
 
 show_help() {
-    if [ -e .venv/runtime ]; then exec .venv/bin/python -m joanna.estimate --help; fi
+    if [ -e .venv/runtime ] && venv_works; then exec .venv/bin/python -m joanna.estimate --help; fi
     echo "usage: ./run.sh [preset | settings.yaml | clip.wav] [key=value ...], or ./run.sh test"
     echo "config.py lists presets and settings; --help does, too, once ./run.sh has installed the packages"
     exit
@@ -46,12 +53,22 @@ make_venv() {
     fi
 }
 
+# whether .venv is complete and was made for its Python, which may have been replaced since
+venv_works() {
+    .venv/bin/python -c '
+import glob, importlib.util, shutil, sys
+packages = glob.glob(f"{sys.prefix}/lib*/python{sys.version_info[0]}.{sys.version_info[1]}/site-packages")
+sys.exit(not (packages and (shutil.which("uv") or importlib.util.find_spec("pip"))))
+' 2>/dev/null
+}
+
 for argument in "$@"; do
     case "$argument" in -h | --help) show_help ;; esac
 done
-if [ ! -x .venv/bin/python ]; then
+if ! venv_works; then
     python="$(find_python)"
-    rm -rf .venv # its Python is gone
+    if [ -e .venv ]; then echo "== .venv is incomplete or of another Python: making it again"; fi
+    rm -rf .venv
     trap 'rm -rf .venv; exit 130' INT # an incomplete one would be used
     trap 'rm -rf .venv; exit 143' TERM
     if ! make_venv "$python"; then
