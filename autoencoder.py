@@ -27,9 +27,7 @@ def main(run: Run) -> None:
     """Run the stage."""
     budget, frames = TimeBudget(run.settings), Frames.load(run)
     checkpoints = {
-        component: Checkpoint(
-            run.weights_file(component, "autoencoder"), run, "autoencoder", frames.digest
-        )
+        component: Checkpoint(run.weights_file(component, "autoencoder"), run, "autoencoder", frames.digest)
         for component in frames.components
     }
     if run.settings["load-weights"] and _finished(run, checkpoints):
@@ -91,9 +89,7 @@ def _finished(run, checkpoints):
         encoded_with = Latents.load(run).weights
     except UserError:
         return False
-    return encoded_with == {
-        name: files.digest(checkpoint.path) for name, checkpoint in checkpoints.items()
-    }
+    return encoded_with == {name: files.digest(checkpoint.path) for name, checkpoint in checkpoints.items()}
 
 
 if __name__ == "__main__":

@@ -67,9 +67,7 @@ def main(run: Run, out: str = "", clip: str = "") -> None:
 
     trained = generation.load_networks(run, latents)
     if original and original["weights"] != trained.digests:
-        raise UserError(
-            f"{clip} was made with other weights than those in {run.weights}; train them again"
-        )
+        raise UserError(f"{clip} was made with other weights than those in {run.weights}; train them again")
     _print_training_settings(run, trained)
     reconstruction = _reconstruct(run, trained, frames, write=not original)
     generated, speed = _generate(run, trained, frames, seeds)
@@ -150,9 +148,7 @@ def _seed_frames(run, frames):
             f"which takes {need / rate:.2f} s: choose a longer recording or lower sequence-lengths"
         )
     samples = audio.match_loudness(samples, frames.audio)
-    parts = split(
-        stft(samples, settings["frame-length"], settings["overlap"]), settings["magnitude-power"]
-    )
+    parts = split(stft(samples, settings["frame-length"], settings["overlap"]), settings["magnitude-power"])
     return {name: frames.components[name].normalize(values) for name, values in parts.items()}
 
 

@@ -6,8 +6,9 @@ import io
 import json
 import statistics
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from unittest import mock
@@ -20,34 +21,40 @@ from joanna.run import PROJECT, Run
 from joanna.settings import load
 from joanna.source import source_path
 
-_WORDS = ["load-weights=False", "minutes=0", "preview-minutes=0", "tensorboard=False"]
+
+def arguments(about: str, **options: float | str) -> argparse.Namespace:
+    """Words for the settings, --json FILE, --repeats N and further options with their defaults."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("settings", nargs="*", default=["seed"], help="preset, key=value [seed]")
+    parser.add_argument("--json", type=Path, help="write the figures to this file, too")
+    parser.add_argument("--repeats", type=int, default=5, help="turns; their median counts [5]")
+    for name, default in options.items():
+        parser.add_argument(f"--{name}", type=type(default), default=default, help=f"[{default}]")
+    return parser.parse_intermixed_args()
 
 
-def parser(about: str) -> argparse.ArgumentParser:
-    """A parser of --json FILE, --repeats N and words for the settings."""
-    result = argparse.ArgumentParser(
-        description=about, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    result.add_argument("--json", type=Path, help="write the figures to this file, too")
-    result.add_argument("--repeats", type=int, default=5, help="runs of each; their median counts")
-    result.add_argument(
-        "settings", nargs="*", default=["seed"], help="preset, key=value (default: seed)"
-    )
-    return result
-
-
-def preprocessed(words: Sequence[str], folder: Path) -> Run:
-    """A run in `folder` with the preprocessed song of the settings; no previews, no time limit."""
-    source = source_path(PROJECT, load([*words])).resolve()
-    run = Run(load([*words, f"source={source}", *_WORDS]), folder)
-    with contextlib.redirect_stdout(io.StringIO()):
+@contextlib.contextmanager
+def temporary_run(words: list[str]) -> Iterator[Run]:
+    """A run with the preprocessed song of the settings, without previews, time limit and output."""
+    words = [*words, "load-weights=False", "minutes=0", "preview-minutes=0", "tensorboard=False"]
+    source = source_path(PROJECT, load(words)).resolve()
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+        run = Run(load([*words, f"source={source}"]), Path(folder))
         preprocess.main(run)
-    return run
+        yield run
 
 
-def run_stages(run: Run, fit: Callable, *stages: ModuleType) -> None:
-    """Run stages without output, with another function in place of `training.fit`."""
-    with mock.patch("joanna.training.fit", fit), contextlib.redirect_stdout(io.StringIO()):
+def run_stages(
+    words: list[str], measure: Callable, *stages: ModuleType, component: str = "magnitude"
+) -> None:
+    """Run stages with measure(task, checkpoint, budget) as the training of a component; no other."""
+
+    def fit(task, checkpoint, budget, callbacks):
+        if task.training.component == component:
+            measure(task, checkpoint, budget)
+        checkpoint.save(task.training.key, [])  # the stages read it
+
+    with temporary_run(words) as run, mock.patch("joanna.training.fit", fit):
         for stage in stages:
             stage.main(run)
 
@@ -65,10 +72,13 @@ def medians(measures: dict[str, Callable[[], float]], repeats: int) -> dict[str,
     return {name: statistics.median(turn[name] for turn in turns[1:]) for name in measures}
 
 
-def report(rows: Sequence[Sequence], path: Path | None, figures: object) -> None:
-    """Print rows as a table and write the figures as JSON."""
-    widths = [max(len(str(cell)) for cell in column) for column in zip(*rows, strict=True)]
-    for row in rows:
-        print("  ".join(str(cell).rjust(width) for cell, width in zip(row, widths, strict=True)))
+def report(figures: list[dict], path: Path | None) -> None:
+    """Print figures as a table and write them as JSON."""
+    columns = []
+    for name in dict.fromkeys(name for row in figures for name in row):
+        cells = [row.get(name, "-") for row in figures]
+        cells = [name, *(f"{cell:.4g}" if isinstance(cell, float) else str(cell) for cell in cells)]
+        columns.append([cell.rjust(max(map(len, cells))) for cell in cells])
+    print(*map("  ".join, zip(*columns, strict=True)), sep="\n")
     if path:
         path.write_text(json.dumps(figures, indent=2) + "\n")

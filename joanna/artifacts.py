@@ -61,9 +61,7 @@ def mismatch_reason(attributes: dict, run: Run, stage: str, training: bool = Fal
     return None
 
 
-def save_arrays(
-    path: Path, run: Run, stage: str, arrays: dict[str, np.ndarray], attributes: dict
-) -> None:
+def save_arrays(path: Path, run: Run, stage: str, arrays: dict[str, np.ndarray], attributes: dict) -> None:
     """Write arrays, attributes and the stage's provenance to an HDF5 file; see `files.write`."""
 
     def fill(path):

@@ -91,10 +91,10 @@ class TimeLimit(SessionCallback):
             session.progress.goal, self.model.stop_training = epochs, True
 
 
-class StopOnSignal(keras.callbacks.Callback):
-    """Ends the training after the current epoch when Ctrl-C or SIGTERM arrives.
+class StopOnSignal:
+    """Catches Ctrl-C and SIGTERM within a context; `SaveProgress` then ends the training.
 
-    A context manager: signals are caught within it. A second signal stops at once.
+    A second signal stops at once.
     """
 
     def __enter__(self) -> "StopOnSignal":
@@ -119,20 +119,18 @@ class StopOnSignal(keras.callbacks.Callback):
         if self.signal:
             raise Stopped(self.signal)
 
-    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        self.check()  # SaveProgress has saved
-
 
 class SaveProgress(SessionCallback):
-    """Records each epoch and saves: after each iteration, every 45 s, on a signal and at the end."""
+    """Records each epoch and saves: after each iteration, every 45 s, on a signal and at the end.
+
+    Ends the training after the epoch in which a signal arrived.
+    """
 
     def __init__(self, session: Session, stop: StopOnSignal):
         super().__init__(session)
         settings = session.checkpoint.run.settings
         self._stop = stop
-        self._iteration = (
-            math.inf if settings["minutes"] else schedule(settings, session.training.stage)[0]
-        )
+        self._iteration = math.inf if settings["minutes"] else schedule(settings, session.training.stage)[0]
 
     def on_train_begin(self, logs: dict | None = None) -> None:
         history = self.session.history
@@ -147,8 +145,11 @@ class SaveProgress(SessionCallback):
         epochs = (epoch + 1) / self.session.data.parts
         self.session.history.append([self._trained + now - self._started, epochs, logs["loss"]])
         complete = epochs % self._iteration == 0 or epochs == progress.goal
-        if complete or self._stop.signal or now - self._saved > _SECONDS_BETWEEN_SAVES:
+        stopping = self._stop.signal  # one that arrives later ends the next epoch
+        if complete or stopping or now - self._saved > _SECONDS_BETWEEN_SAVES:
             self._save()
+        if stopping:
+            self._stop.check()
 
     def _save(self):
         moments = [variable.numpy() for variable in self.model.optimizer.variables]

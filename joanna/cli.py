@@ -153,9 +153,7 @@ def _print_next(script, words):
 
 def _python():
     """The Python to call in a command; run.sh uses that of .venv without activating it."""
-    activated = (
-        os.environ.get("VIRTUAL_ENV") or Path(sys.prefix).resolve() != (PROJECT / ".venv").resolve()
-    )
+    activated = os.environ.get("VIRTUAL_ENV") or Path(sys.prefix).resolve() != (PROJECT / ".venv").resolve()
     return "python" if activated else ".venv/bin/python"
 
 

@@ -45,9 +45,7 @@ def song_frames(run: Run) -> int:
 
 def total_epochs(chosen: dict) -> tuple[int, int]:
     """Epochs of each autoencoder and of each LSTM training in a whole run."""
-    return math.prod(settings.schedule(chosen, "autoencoder")), math.prod(
-        settings.schedule(chosen, "lstm")
-    )
+    return math.prod(settings.schedule(chosen, "autoencoder")), math.prod(settings.schedule(chosen, "lstm"))
 
 
 def seconds_per_frame(chosen: dict, frames: int) -> tuple[float, float]:
@@ -80,9 +78,7 @@ def seconds_per_frame(chosen: dict, frames: int) -> tuple[float, float]:
 
 def print_outputs(run: Run) -> None:
     """Print the wavs that were generated last, and the report."""
-    names = [
-        name for name in files.manifest_files(run.manifest_file) if name.endswith((".wav", ".html"))
-    ]
+    names = [name for name in files.manifest_files(run.manifest_file) if name.endswith((".wav", ".html"))]
     print("listen to:", *(run.output / name for name in names), sep="\n  ")
 
 

@@ -143,9 +143,7 @@ class Adam(keras.optimizers.Adam):
         replica = tf.distribute.get_replica_context()
         count = replica.num_replicas_in_sync
         if count > 1:
-            grads = [
-                grad / count for grad in replica.all_reduce(tf.distribute.ReduceOp.SUM, list(grads))
-            ]
+            grads = [grad / count for grad in replica.all_reduce(tf.distribute.ReduceOp.SUM, list(grads))]
         super().apply(grads, trainable_variables)
 
     def update_step(self, gradient: tf.Tensor, variable: tf.Variable, learning_rate: tf.Tensor) -> None:

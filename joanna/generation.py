@@ -53,9 +53,7 @@ def load_networks(run: Run, latents: Latents) -> TrainedNetworks:
         if not generator.epochs:
             raise UserError(f"{path} holds no trained generator yet", rerun="lstm")
         if loaded.trained_on != latents.digest:
-            raise UserError(
-                f"{path} was trained before the autoencoders were trained again", rerun="lstm"
-            )
+            raise UserError(f"{path} was trained before the autoencoders were trained again", rerun="lstm")
         digests.append(files.array_digest(*networks[component].predictor.get_weights()))
         path = run.weights_file(component, "autoencoder")
         autoencoder = read_history(path, latents.weights[component])

@@ -35,9 +35,7 @@ def follow(magnitude: np.ndarray, song: np.ndarray) -> np.ndarray:
     return np.array(path[::-1])
 
 
-def griffin_lim(
-    magnitude: np.ndarray, phase: np.ndarray, overlap: int, iterations: int = 50
-) -> np.ndarray:
+def griffin_lim(magnitude: np.ndarray, phase: np.ndarray, overlap: int, iterations: int = 50) -> np.ndarray:
     """Make phases consistent by repeated inverse and forward STFT with fixed magnitudes.
 
     Griffin and Lim 1984, IEEE TASSP 32(2). At overlap 2 it has little effect, because adjacent

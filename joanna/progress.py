@@ -54,9 +54,7 @@ class ProgressDisplay:
             words = f"left {duration(left)}/{duration(self._run_left(left, each))}"
             losses = f"loss {loss:.4f} best {self._best:.4f}"
             self._bar.update(self._task, total=total, completed=int(epoch), loss=losses, left=words)
-        elif epoch == self._total or now - self._shown > min(
-            max(_MIN_INTERVAL, spent / 10), _MAX_INTERVAL
-        ):
+        elif epoch == self._total or now - self._shown > min(max(_MIN_INTERVAL, spent / 10), _MAX_INTERVAL):
             self._shown = now
             print(
                 f"{self._label}: epoch {int(epoch):,} of {self._total:,}, loss {loss:.4f}, best "

@@ -65,9 +65,7 @@ def memory_needed(settings: dict, work: str, frames: int) -> float:
     generated += 4 * settings["overlap"]
     phase_methods = selected_methods(settings["phase-method"])
     clips = len(methods(settings)) * len(settings["sequence-lengths"]) * settings["takes"]
-    path = (
-        0 if all(method.generates_phase for method in phase_methods.values()) else 4 * generated * frames
-    )
+    path = 0 if all(method.generates_phase for method in phase_methods.values()) else 4 * generated * frames
     return base + 4 * weights + 8 * generated * width * clips * (1 + 2 * len(phase_methods)) + path
 
 
@@ -204,9 +202,7 @@ class TimeBudget:
         """Seconds the run takes outside of training from a training (-1: from its start) on."""
         stages = 1 + (index < 2) + (index < 0)  # stages not yet started
         seconds = stages * (_STAGE_START + _STAGE_END)
-        seconds += sum(
-            _FIRST.get(at, _BEFORE[TRAININGS[at].kind]) for at in range(index + 1, len(TRAININGS))
-        )
+        seconds += sum(_FIRST.get(at, _BEFORE[TRAININGS[at].kind]) for at in range(index + 1, len(TRAININGS)))
         return self._pace() * (seconds + generation_seconds(self._settings))
 
     def _pace(self):

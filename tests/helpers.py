@@ -109,7 +109,8 @@ class SmallTraining:
     def batches(self, epoch: int) -> list[tuple[np.ndarray, np.ndarray]]:
         """Inputs and targets of an epoch."""
         inputs = np.random.default_rng(epoch).normal(size=(self.epoch_steps, 8, 5)).astype(np.float32)
-        return [(batch, np.float32(self.scale(epoch)) * batch) for batch in inputs]
+        scale = np.float32(self.scale(epoch))
+        return [(batch, scale * batch) for batch in inputs]
 
     def _count_step(self, batch, logs):
         self.steps += 1
@@ -126,3 +127,20 @@ class SmallTraining:
         task = Task(self.training, self.model, self.batches, rate)
         fit(task, self.checkpoint, TimeBudget(self.run.settings, clock), [callback])
         return contents(self.path)
+
+
+def run_as_script(main, script: str, *words: str) -> int:
+    """Run main(run) in this process as the stage `script` does, without its lock; the exit code."""
+    from joanna import cli
+
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    arguments, sys.argv = sys.argv, [script, *words]
+    try:
+        cli.run_stage(main, "about", writes=False)
+    except SystemExit as exit:
+        return exit.code
+    finally:
+        sys.argv = arguments
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    return 0

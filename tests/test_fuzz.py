@@ -1,4 +1,4 @@
-"""Random and crafted input: read, or refused with a sentence; never anything else."""
+"""Random and crafted input is read, or refused with a sentence."""
 
 import json
 import random
@@ -9,17 +9,19 @@ import numpy as np
 import pytest
 import wavs
 import yaml
+from helpers import tiny_run
 from hypothesis import HealthCheck, given, settings, strategies
 
 import config
-from joanna import audio, dataset, store
-from joanna import settings as settings_module
+from joanna import artifacts, audio, files
 from joanna.errors import UserError
+from joanna.settings import bottleneck, load
 
 BOUNDED = settings(
-    max_examples=200,
+    max_examples=150,
     deadline=None,
     derandomize=True,
+    database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 
@@ -28,13 +30,13 @@ BOUNDED = settings(
 def test_every_wav_variant_gives_the_tone(tmp_path, name):
     path = tmp_path / "variant.wav"
     path.write_bytes(wavs.readable()[name])
-    found, _ = audio.load_audio(path, wavs.RATE)
-    assert len(found) == len(wavs.TONE)
-    np.testing.assert_allclose(found, wavs.TONE, atol=1 / 127 if "PCM 8" in name else 1e-4)
+    samples, _ = audio.load_audio(path, wavs.RATE)
+    assert len(samples) == len(wavs.TONE)
+    np.testing.assert_allclose(samples, wavs.TONE, atol=1 / 127 if "PCM 8" in name else 1e-4)
 
 
 @pytest.mark.parametrize("name", wavs.unreadable())
-def test_what_is_no_wav_is_refused(tmp_path, name):
+def test_broken_and_other_files_are_refused(tmp_path, name):
     path = tmp_path / "broken.wav"
     path.write_bytes(wavs.unreadable()[name])
     with pytest.raises(UserError, match="broken.wav") as refused:
@@ -48,30 +50,30 @@ def test_altered_wavs_are_read_or_refused(tmp_path, seed):
     path = tmp_path / "altered.wav"
     path.write_bytes(wavs.mutated(random.Random(seed)))
     try:
-        found, _ = audio.load_audio(path, wavs.RATE)
+        samples, _ = audio.load_audio(path, wavs.RATE)
     except UserError:
         return
-    assert found.dtype == np.float32
-    assert found.ndim == 1
-    assert np.isfinite(found).all()
+    assert samples.dtype == np.float32
+    assert samples.ndim == 1
+    assert np.isfinite(samples).all()
 
 
-def accepted(words):
-    """Load words as settings; whatever is accepted has to be within bounds and folders."""
-    said, found = "", {}
+def assert_accepted_or_refused(words):
+    """Load words as settings; those accepted are within their bounds and the run's folders."""
+    message, accepted = "", {}
     try:
-        found = settings_module.load(words)
+        accepted = load(words)
     except UserError as error:
-        said = str(error)
-    assert "\n" not in said
-    assert len(said) < 2000
-    if said:
+        message = str(error)
+    assert "\n" not in message
+    assert len(message) < 2000
+    if message:
         return
-    assert set(found) == set(config.settings)
+    assert set(accepted) == set(config.settings)
     for key in ("name", "coded-file", "lstm-file", "phase-encoder", "phase-result"):
-        assert not set(found[key]) & set("/\\\0\n")
-        assert found[key].strip(".")
-    assert settings_module.bottleneck(found) >= 1
+        assert not set(accepted[key]) & set("/\\\0\n")
+        assert accepted[key].strip(".")
+    assert bottleneck(accepted) >= 1
 
 
 VALUES = strategies.one_of(
@@ -84,18 +86,19 @@ VALUES = strategies.one_of(
         + ["[" * 2000, "&a [*a]", "!!python/object/apply:os.system [true]", "~", "{}", "a\0b", "é" * 90]
     ),
 )
+PAIRS = strategies.tuples(strategies.sampled_from([*config.settings]), VALUES)
 
 
 @BOUNDED
-@given(pairs=strategies.lists(strategies.tuples(strategies.sampled_from([*config.settings]), VALUES)))
-def test_settings_are_taken_or_refused(pairs):
-    accepted([f"{key}={value}" for key, value in pairs])
+@given(pairs=strategies.lists(PAIRS, min_size=1, max_size=4))
+def test_settings_are_accepted_or_refused(pairs):
+    assert_accepted_or_refused([f"{key}={value}" for key, value in pairs])
 
 
 @BOUNDED
 @given(words=strategies.lists(strategies.text(string.printable, max_size=20), max_size=4))
-def test_words_are_taken_or_refused(words):
-    accepted(words)
+def test_words_are_accepted_or_refused(words):
+    assert_accepted_or_refused(words)
 
 
 @BOUNDED
@@ -103,15 +106,13 @@ def test_words_are_taken_or_refused(words):
     text=strategies.one_of(
         strategies.binary(max_size=200),
         strategies.text(max_size=200).map(lambda text: text.encode("utf-8", "replace")),
-        strategies.dictionaries(strategies.sampled_from([*config.settings]), VALUES).map(
-            lambda found: yaml.safe_dump(found).encode()
-        ),
+        strategies.lists(PAIRS, max_size=4).map(lambda pairs: yaml.safe_dump(dict(pairs)).encode()),
     )
 )
-def test_settings_files_are_taken_or_refused(tmp_path, text):
+def test_settings_files_are_accepted_or_refused(tmp_path, text):
     path = tmp_path / "settings.yaml"
     path.write_bytes(text)
-    accepted([str(path)])
+    assert_accepted_or_refused([str(path)])
 
 
 def test_settings_files_that_would_run_or_swell_are_refused(tmp_path):
@@ -131,49 +132,57 @@ def test_settings_files_that_would_run_or_swell_are_refused(tmp_path):
     ):
         path.write_text(text)
         with pytest.raises(UserError):
-            settings_module.load([str(path)])
+            load([str(path)])
     assert not touched.exists()
 
 
+ARRAYS = {"phase/frames": np.ones((3, 4), np.float32)}
+
+
+@pytest.fixture
+def run(tmp_path, song):
+    """A run with a file of frames."""
+    run = tiny_run(tmp_path, f"source={song}")
+    artifacts.save_arrays(run.frames_file, run, "preprocess", ARRAYS, {"identity": "x"})
+    return run
+
+
 @BOUNDED
 @given(data=strategies.data())
-def test_altered_files_of_a_run_are_refused(tmp_path, song, data):
-    chosen = settings_module.load([f"source={song}"])
-    path = tmp_path / "frames.h5"
-    arrays = {"phase/frames": np.ones((3, 4), np.float32)}
-    dataset.save_h5(path, arrays, chosen, "preprocess", identity="x")
-    whole = path.read_bytes()
-    place = data.draw(strategies.integers(0, len(whole) - 1))
+def test_altered_files_of_a_run_are_refused(run, data):
+    path = run.frames_file.with_name("altered.h5")
+    whole = run.frames_file.read_bytes()
+    index = data.draw(strategies.integers(0, len(whole) - 1))
     if data.draw(strategies.booleans()):
-        path.write_bytes(whole[:place])
+        path.write_bytes(whole[:index])
     else:
-        byte = data.draw(strategies.integers(1, 255)) ^ whole[place]
-        path.write_bytes(whole[:place] + bytes([byte]) + whole[place + 1 :])
-    with pytest.raises(UserError, match=r"frames.h5 is damaged.*run: .*python preprocess.py"):
-        dataset.load_h5(path, chosen, "preprocess", {})
+        byte = data.draw(strategies.integers(1, 255)) ^ whole[index]
+        path.write_bytes(whole[:index] + bytes([byte]) + whole[index + 1 :])
+    with pytest.raises(UserError, match=r"altered.h5 is damaged") as refused:
+        artifacts.load_arrays(path, run, "preprocess", {})
+    assert refused.value.rerun == "preprocess"
 
 
 @BOUNDED
 @given(data=strategies.data())
-def test_crafted_files_with_a_right_checksum_are_read_or_refused(tmp_path, song, data):
-    """Altered before they are sealed, as somebody would who means harm."""
-    chosen = settings_module.load([f"source={song}"])
+def test_crafted_files_with_a_right_checksum_are_read_or_refused(run, data):
+    """Altered before their checksum is written, as an attacker would."""
 
     def fill(path):
         with h5py.File(path, "w") as file:
-            file["phase/frames"] = np.ones((3, 4), np.float32)
-            file.attrs["recipe"] = json.dumps(dataset.recipe(chosen, "preprocess"))
+            file["phase/frames"] = ARRAYS["phase/frames"]
+            file.attrs["recipe"] = json.dumps(artifacts.provenance(run, "preprocess"))
             file.attrs["identity"] = "x"
         whole = bytearray(path.read_bytes())
         for _ in range(data.draw(strategies.integers(1, 4))):
-            place = data.draw(strategies.integers(0, len(whole) - 1))
-            whole[place] = data.draw(strategies.integers(0, 255))
+            index = data.draw(strategies.integers(0, len(whole) - 1))
+            whole[index] = data.draw(strategies.integers(0, 255))
         path.write_bytes(whole)
 
-    path = tmp_path / "crafted.h5"
-    store.write(path, fill)
+    path = run.frames_file.with_name("crafted.h5")
+    files.write(path, fill)
     try:
-        arrays, _ = dataset.load_h5(path, chosen, "preprocess", {"phase/frames": (None, 4)})
+        arrays, _ = artifacts.load_arrays(path, run, "preprocess", {"phase/frames": (None, 4)})
     except UserError:
         return
     assert np.isfinite(arrays["phase/frames"]).all()

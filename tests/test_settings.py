@@ -119,7 +119,7 @@ def test_any_file_name_makes_a_name_for_the_run(stem, name):
         ("phase-result=magnitude-result", "two files would be named"),
         ("phase-encoder=phase-lstm-file", "two files would be named"),
         ("sequence-lengths=12", "expected a list"),
-        ("sequence-lengths=[0]", "expected whole numbers from 1 to 65536"),
+        ("sequence-lengths=[0]", "whole numbers from 1 to 65536"),
         ("method=all", "expected part, whole, both"),
         ("seed-section=8", "expected 0 to 7"),
         ("missing.yaml", "cannot be read as settings"),

@@ -5,8 +5,6 @@ import os
 import shutil
 import subprocess
 import sys
-from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,29 +14,27 @@ from joanna.backend import keras
 from joanna.batches import PART_STEPS, even_batches, parts_of
 from joanna.checkpoint import read_history
 from joanna.errors import UserError
-from joanna.run import Run, Training
+from joanna.run import Training
 from joanna.spectra import normalized_error
-from joanna.training import EpochBatches, WarmupCosine
+from joanna.training import WarmupCosine, compile_model, restart
 
 KEY = SmallTraining.training.key
 
 
 def test_saves_after_each_iteration_and_learns(tmp_path):
-    training, saved = SmallTraining(tmp_path, "lstm-epoch=20", "lstm-iteration=3"), []
+    training, saved = SmallTraining(tmp_path, "lstm-epoch=20", "lstm-iteration=3"), set()
 
-    def note_save(epoch, logs):
-        progress = json.loads(contents(training.path)["progress"])[KEY]
-        if progress["epochs"] not in saved:
-            saved.append(progress["epochs"])
+    def read_progress(epoch, logs):
+        saved.add(json.loads(contents(training.path)["progress"])[KEY]["epochs"])
 
-    training.train(0.05, on_epoch_end=note_save)
-    assert saved == [0, 20, 40, 60]
+    training.train(0.05, on_epoch_end=read_progress)
+    assert saved == {0, 20, 40, 60}
     seconds, epochs, losses = zip(*read_history(training.path)[KEY], strict=True)
     assert list(epochs) == [*range(1, 61)]
     assert list(seconds) == sorted(seconds)
     assert losses[-1] < 0.8 * losses[0]
-    frames, targets = training.batches(0)[0]
-    assert normalized_error(targets, training.network.predict(frames, verbose=0)) < 0.5
+    inputs, targets = training.batches(0)[0]
+    assert normalized_error(targets, training.network.predict(inputs, verbose=0)) < 0.5
 
 
 @pytest.mark.parametrize("steps", [1, 30, 1000])
@@ -49,34 +45,146 @@ def test_the_rate_warms_up_and_falls_as_keras_cosine_decay(steps):
     stock = keras.optimizers.schedules.CosineDecay(
         0.05, max(1, steps - warm_up), alpha=0.1, warmup_target=0.5, warmup_steps=warm_up
     )
-    found = [float(rates(step)) for step in range(0, steps + 1, max(1, steps // 100))]
-    wanted = [float(stock(step)) for step in range(0, steps + 1, max(1, steps // 100))]
-    assert found == pytest.approx(wanted, rel=1e-4)
+    sample = range(0, steps + 1, max(1, steps // 100))
+    found = [float(rates(step)) for step in sample]
+    assert found == pytest.approx([float(stock(step)) for step in sample], rel=1e-4)
     assert max(found) == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize("size", [1, 2, 7, 32])
 def test_batches_are_even_lose_nothing_and_fill_equal_parts(size):
     for count in (1, 31, 33, 37, 65, 129, 195, 260, 1000):
-        items = np.arange(count)
-        batches = even_batches(items, size)
-        sizes = [len(batch) for batch in batches]
-        np.testing.assert_array_equal(np.concatenate(batches), items)
-        assert min(sizes) >= 1
-        assert max(sizes) - min(sizes) <= 1
-        # a number without a divisor makes single items pairs
+        batches = even_batches(np.arange(count), size)
+        sizes, parts = [len(batch) for batch in batches], parts_of(len(batches))
+        np.testing.assert_array_equal(np.concatenate(batches), np.arange(count))
+        assert min(sizes) >= max(1, max(sizes) - 1)
         assert max(sizes) <= max(2, size)
-        assert max(sizes) <= size or len(batches) % PART_STEPS in (0, PART_STEPS - 1) or size == 1
-        assert len(batches) % parts_of(len(batches)) == 0
-        assert len(batches) / parts_of(len(batches)) <= PART_STEPS
+        assert len(batches) % parts == 0
+        assert len(batches) / parts <= PART_STEPS
 
 
-def test_a_long_epoch_is_cut_into_parts_that_hold_each_batch_once():
-    made = []
+def test_an_epoch_in_parts_trains_each_batch_once_and_in_order(tmp_path):
+    cut, by_hand = (SmallTraining(tmp_path / name, "lstm-epoch=1", steps=66) for name in ("cut", "hand"))
+    for training in (cut, by_hand):
+        training.model.layers[1].rate = 0.0
+    cut.train()
+    rates = compile_model(by_hand.model)
+    restart(by_hand.model, rates, 2 * 66)
+    rates.peak.assign(0.01)
+    for epoch in range(2):
+        for batch in by_hand.batches(epoch):
+            by_hand.model.train_on_batch(*batch)
+    for ours, theirs in zip(cut.model.get_weights(), by_hand.model.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert [epochs for _, epochs, _ in read_history(cut.path)[KEY]] == pytest.approx(
+        [1 / 3, 2 / 3, 1, 4 / 3, 5 / 3, 2]
+    )
 
-    def batches(epoch):
-        made.append(epoch)
-        return [((epoch, step), None) for step in range(99)]
 
-    data = EpochBatches(batches, epoch=2)
-    assert (data.parts, len(data)) == (4, 24)
+def test_an_exploding_loss_returns_to_the_last_save_at_half_the_rate_and_gives_up_after_three_times(
+    tmp_path, capsys
+):
+    training = SmallTraining(tmp_path / "explodes twice")
+    scales = iter([np.nan, 1e4])
+    training.scale = lambda epoch: next(scales, 2.0) if epoch == 4 else 2.0
+    training.train()
+    messages = capsys.readouterr().out
+    for rate in ("0.005", "0.0025"):
+        assert (
+            "exploded at epoch 5; resuming from epoch 4, saved last, at half the learning rate: "
+            f"{rate}\n" in messages
+        )
+    assert all(np.isfinite(weights).all() for weights in training.network.get_weights())
+    hopeless = SmallTraining(tmp_path / "hopeless")
+    hopeless.scale = lambda epoch: np.nan if epoch == 4 else 2.0
+    with pytest.raises(UserError, match="epoch 5, at a learning rate of 0.00125 after 3 halvings"):
+        hopeless.train()
+    assert '"epochs": 3' in contents(hopeless.path)["progress"]  # saved before, and whole
+
+
+def test_after_an_explosion_results_equal_those_of_a_training_resumed_at_half_the_rate(tmp_path):
+    training, saved = SmallTraining(tmp_path / "exploded"), tmp_path / "saved"
+
+    def explode_once(epoch):
+        if epoch != 4 or saved.exists():
+            return 2.0
+        saved.mkdir()
+        shutil.copy(training.path, saved)
+        return np.nan
+
+    training.scale = explode_once
+    exploded = training.train()
+    resumed = SmallTraining(saved)
+    resumed.checkpoint.state.of(KEY).halvings = 1
+    assert resumed.train() == exploded
+
+
+def test_an_explosion_before_the_first_save_of_more_iterations_does_not_end_them(tmp_path, capsys):
+    SmallTraining(tmp_path, "lstm-iteration=1").train()
+    training = SmallTraining(tmp_path)
+    training.scale = lambda epoch: np.nan if training.steps == 0 else 2.0
+    assert '"epochs": 6' in training.train()["progress"]
+    assert "exploded at epoch 4; resuming from epoch 4" in capsys.readouterr().out
+    assert training.steps == 9 + 1
+
+
+def test_random_numbers_depend_on_the_seed_and_the_key_only(tmp_path):
+    run, other = tiny_run(tmp_path), tiny_run(tmp_path, "random-seed=1")
+    first = run.rng("lstm", "phase", 3).normal(size=4)
+    np.testing.assert_array_equal(first, run.rng("lstm", "phase", 3).normal(size=4))
+    for rng in (other.rng("lstm", "phase", 3), run.rng("lstm", "phase", 4), run.rng("lstm", 3)):
+        assert not np.array_equal(first, rng.normal(size=4))
+
+
+def test_random_numbers_do_not_depend_on_labels(tmp_path, monkeypatch, capsys):
+    first = SmallTraining(tmp_path / "first").train()
+    monkeypatch.setattr(Training, "label", "another label")
+    assert SmallTraining(tmp_path / "relabelled").train() == first
+    assert "another label: epoch 6 of 6" in capsys.readouterr().out
+
+
+def test_normalized_error():
+    frames = np.random.default_rng(0).normal(size=(50, 3))
+    assert normalized_error(frames, frames) == 0
+    assert normalized_error(frames, 0 * frames) == 1
+
+
+def _run_python(*arguments):
+    paths = os.pathsep.join(map(str, (PROJECT, PROJECT / "tests")))
+    return subprocess.run(
+        [sys.executable, *map(str, arguments)],
+        env={**os.environ, "PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+
+
+def test_two_devices_train_as_one_does(tmp_path):
+    result = _run_python(PROJECT / "tests" / "mirrored.py", tmp_path)
+    assert result.returncode == 0, result.stderr
+    devices, first, last, difference = json.loads(result.stdout.splitlines()[-1])
+    assert devices == 2
+    assert last < 0.9 * first
+    assert difference < 1e-4  # sums in another order round differently
+
+
+def test_importing_changes_no_signal_handler_exits_nothing_and_starts_nothing(tmp_path):
+    script = f"""
+import importlib, os, pkgutil, signal, sys
+os.chdir({str(tmp_path)!r})
+sys.argv = ["other.py", "--unknown", "value=1"]
+before = [signal.getsignal(number) for number in signal.valid_signals()]
+import joanna
+names = [module.name for module in pkgutil.iter_modules(joanna.__path__, "joanna.")]
+for name in [*names, "preprocess", "autoencoder", "lstm", "generate"]:
+    importlib.import_module(name)
+assert len(names) > 20
+assert [signal.getsignal(number) for number in signal.valid_signals()] == before
+"""
+    output, weights = ([*(PROJECT / name).iterdir()] for name in ("output", "weights"))
+    result = _run_python("-c", script)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+    assert [*tmp_path.iterdir()] == []
+    assert [*(PROJECT / "output").iterdir()] == output
+    assert [*(PROJECT / "weights").iterdir()] == weights
