@@ -14,7 +14,7 @@ if __name__ == "__main__":
     startup.prepare()
 
 from joanna import cli, files
-from joanna.artifacts import ComponentFrames, Frames, Latents
+from joanna.artifacts import Frames, Latents
 from joanna.batches import even_batches
 from joanna.checkpoint import Checkpoint
 from joanna.errors import UserError
@@ -26,10 +26,7 @@ from joanna.spectra import normalized_error
 def main(run: Run) -> None:
     """Run the stage."""
     budget, frames = TimeBudget(run.settings), Frames.load(run)
-    checkpoints = {
-        component: Checkpoint(run.weights_file(component, "autoencoder"), run, "autoencoder", frames.digest)
-        for component in frames.components
-    }
+    checkpoints = [Checkpoint(run, name, "autoencoder", frames.digest) for name in frames.components]
     if run.settings["load-weights"] and _finished(run, checkpoints):
         print(f"up to date, skipped: {run.latents_file} and the weights of the autoencoders")
         return
@@ -38,27 +35,21 @@ def main(run: Run) -> None:
     from joanna.previews import Previews
 
     latents, previews = {}, Previews(run, frames)
-    for component, checkpoint in checkpoints.items():
+    for checkpoint in checkpoints:
         with released_custom_gradients():
-            latents[component] = _train(
-                Training(component, "autoencoder"),
-                checkpoint,
-                frames.components[component],
-                budget,
-                previews,
-            )
-    digests = {component: files.digest(checkpoint.path) for component, checkpoint in checkpoints.items()}
-    Latents(latents, digests).save(run)
+            latents[checkpoint.component] = _train(checkpoint, frames, budget, previews)
+    Latents(latents, _digests(checkpoints)).save(run)
     run.save_settings()
     print(f"wrote {run.latents_file}")
 
 
-def _train(training, checkpoint: Checkpoint, song: ComponentFrames, budget: TimeBudget, previews):
+def _train(checkpoint, song, budget, previews):
     """Train an autoencoder on the frames of its component; their latents ``(M, Z)``."""
     from joanna import fast, model
     from joanna.training import Task, fit
 
-    run, frames = checkpoint.run, song.frames
+    run, training = checkpoint.run, Training(checkpoint.component, "autoencoder")
+    frames = song.components[training.component].frames
     with fast.strategy().scope():
         networks = model.build(run.settings)
     # an uncompiled copy: the trained model would be saved with its optimizer
@@ -79,17 +70,17 @@ def _train(training, checkpoint: Checkpoint, song: ComponentFrames, budget: Time
     return latents
 
 
+def _digests(checkpoints):
+    return {checkpoint.component: files.digest(checkpoint.path) for checkpoint in checkpoints}
+
+
 def _finished(run, checkpoints):
     """Whether the weights are fully trained and encoded the coded file."""
-    for component, checkpoint in checkpoints.items():
-        training = Training(component, "autoencoder")
-        if not checkpoint.finished({training.key: training.epochs(run.settings)}):
-            return False
     try:
-        encoded_with = Latents.load(run).weights
+        finished = all(checkpoint.finished() for checkpoint in checkpoints)
+        return finished and Latents.load(run).weights == _digests(checkpoints)
     except UserError:
         return False
-    return encoded_with == {name: files.digest(checkpoint.path) for name, checkpoint in checkpoints.items()}
 
 
 if __name__ == "__main__":

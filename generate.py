@@ -19,8 +19,6 @@ if __name__ == "__main__":
 import contextlib
 import os
 import shlex
-import time
-from itertools import product
 from pathlib import Path
 
 import yaml
@@ -28,11 +26,10 @@ import yaml
 from joanna import audio, cli, files
 from joanna.artifacts import Frames, Latents, check_lengths, save_arrays
 from joanna.errors import UserError
-from joanna.phase import selected_methods
 from joanna.progress import duration
 from joanna.resources import check_memory
 from joanna.run import Run
-from joanna.settings import hop, methods
+from joanna.settings import hop
 from joanna.source import source_path
 from joanna.spectra import COMPONENTS, split, stft
 
@@ -45,13 +42,13 @@ def main(run: Run, out: str = "", clip: str = "") -> None:
     """Run the stage.
 
     Args:
-        run: the run.
+        run: the run; to make a clip again, with the settings of the clip.
         out: wav file that the best clip is copied to; empty: none.
-        clip: a clip to make again; the settings of the run are those of the clip.
+        clip: wav file of the clip to make again; empty: none.
     """
-    _check_writable(out)
+    if out:
+        _check_writable(out)
     original = audio.read_clip_metadata(clip) if clip else None
-    original_wav = Path(clip).read_bytes() if clip else b""
     frames, latents, inputs = Frames.load(run), Latents.load(run), _inputs(run)
     if run.settings["load-weights"] and not (out or clip):
         if files.verify_manifest(run.manifest_file, inputs):
@@ -70,22 +67,21 @@ def main(run: Run, out: str = "", clip: str = "") -> None:
         raise UserError(f"{clip} was made with other weights than those in {run.weights}; train them again")
     _print_training_settings(run, trained)
     reconstruction = _reconstruct(run, trained, frames, write=not original)
-    generated, speed = _generate(run, trained, frames, seeds)
+    generated, speed = generation.generate(run, trained, frames, seeds)
     maker = clips.ClipMaker(run, frames, reconstruction)
     metadata = {"settings": trained.settings, "weights": trained.digests}
     metadata |= {"random-seed": run.settings["random-seed"], "seed": inputs.get("seed-source")}
     if original:
         metadata["name"] = original["name"]
-        best = next(maker.rank_takes(generated, metadata))[original["take"] - 1]
-        _write_again(run, best, maker, clip, original_wav)
+        best = list(maker.rank_takes(generated, metadata))[original["take"] - 1]
+        _write_again(run, best, maker.reference, clip)
     else:
         made = []
-        for takes in maker.rank_takes(generated, metadata):
-            for take in takes:
-                _write_clip(run.clip_file(take.name), take, maker)
-            made += takes
+        for take in maker.rank_takes(generated, metadata):
+            _write_clip(run.clip_file(take.name), take, maker.reference)
+            made.append(take)
         signals = {"source": frames.audio, "reconstruction": reconstruction}
-        _write_report(run, trained, made, maker, signals, speed)
+        _write_report(run, trained, made, maker.reference, signals, speed)
         _write_results(run, trained, made, inputs)
         best = min(made, key=lambda clip: maker.reference.ranking_key(clip.scores))
     if out:
@@ -95,26 +91,23 @@ def main(run: Run, out: str = "", clip: str = "") -> None:
 
 def _check_writable(out):
     """Refuse an --out that cannot be written, before anything is generated."""
-    folder = Path(out).resolve().parent
-    if out and (Path(out).is_dir() or not os.access(folder, os.W_OK)):
+    folder, reason = Path(out).resolve().parent, "it is a folder"
+    if not Path(out).is_dir():
+        if os.access(folder, os.W_OK):
+            return
         reason = f"{folder} is missing or cannot be written to"
-        reason = "it is a folder" if Path(out).is_dir() else reason
-        raise UserError(
-            f"--out {out}: cannot be written, {reason}; expected a wav file in an existing folder"
-        )
+    raise UserError(f"--out {out}: cannot be written, {reason}; expected a wav file in an existing folder")
 
 
 def _inputs(run):
     """What the clips depend on: the settings and the digests of the files, if all exist."""
-    paths = [run.frames_file, run.latents_file]
-    paths += [run.weights_file(component, "lstm") for component in COMPONENTS]
+    weights = (run.weights_file(component, "lstm") for component in COMPONENTS)
     inputs: dict[str, object] = {"settings": {**run.settings, "load-weights": True}}
     with contextlib.suppress(files.DamagedError):  # reported where the file is loaded
-        inputs["files"] = [files.digest(path) for path in paths]
+        inputs["files"] = [files.digest(path) for path in (run.frames_file, run.latents_file, *weights)]
     if run.settings["seed-source"]:
         with contextlib.suppress(OSError):
-            path = source_path(run.root, run.settings, "seed-source")
-            inputs["seed-source"] = files.content_digest(path)
+            inputs["seed-source"] = files.content_digest(source_path(run.root, run.settings, "seed-source"))
     return inputs
 
 
@@ -154,20 +147,19 @@ def _seed_frames(run, frames):
 
 def _print_training_settings(run, trained):
     """Print the settings that the weights were trained with, where the run has others."""
-    pairs = [(key, value) for key, value in trained.settings.items() if key != "random-seed"]
-    different = [f"{key} {value}" for key, value in pairs if value != run.settings[key]]
+    compared = {**trained.settings, "random-seed": run.settings["random-seed"]}.items()
+    different = ", ".join(f"{key} {value}" for key, value in compared if value != run.settings[key])
     if different:
-        print(
-            f"note: the weights were trained with {', '.join(different)}: settings.yaml and report.html "
-            "keep these"
-        )
+        print(f"note: the weights were trained with {different}: settings.yaml and report.html keep these")
 
 
 def _reconstruct(run, trained, frames, write):
     """Audio ``(S,)`` of the song through the autoencoders, at its loudness."""
     from joanna import clips, generation, scores
 
-    signal, rate = generation.reconstruct(run, trained.networks, frames), run.settings["sample-rate"]
+    networks, song = trained.networks, frames.components
+    output = {name: networks[name].spliced.predict_on_batch(song[name].frames[None])[0] for name in song}
+    signal, rate = generation.to_audio(run, frames, output), run.settings["sample-rate"]
     signal = clips.match_loudness(signal, frames.audio, "reconstruction", "autoencoder")
     if write:
         _write(run.clip_file("reconstruction"), audio.wav_bytes(signal, rate))
@@ -176,91 +168,64 @@ def _reconstruct(run, trained, frames, write):
     return signal
 
 
-def _generate(run, trained, frames, seeds):
-    """Component -> job -> frames ``(M, F)``, normalized; seconds generated per second."""
-    from joanna.generation import FrameGenerator, Job
-
-    settings, started = run.settings, time.monotonic()
-    combinations = product(methods(settings), settings["sequence-lengths"], range(settings["takes"]))
-    jobs = [Job(*combination) for combination in combinations]
-    phase_methods = selected_methods(settings["phase-method"])
-    for name, method in phase_methods.items():
-        if len(phase_methods) == 1 and settings["overlap"] < method.minimum_overlap:
-            overlaps = f"{settings['overlap']}; train with overlap={method.minimum_overlap}"
-            print(f"note: {name} gains little at overlap {overlaps}")
-    components = ["magnitude"]
-    components += ["phase"] if any(way.generates_phase for way in phase_methods.values()) else []
-    generated = {}
-    for name in components:
-        song, predictor = frames.components[name], trained.networks[name].predictor
-        generated[name] = FrameGenerator(run, name, predictor, song, seeds[name]).generate(jobs)
-    took = time.monotonic() - started
-    speed = len(jobs) * settings["generate-seconds"] / took
-    print(f"generated {len(jobs)} clips of {settings['generate-seconds']:g} s in {took:.0f} s: ", end="")
-    print(f"{speed:.2f} times real time")
-    return generated, speed
-
-
-def _write_clip(path, clip, maker):
+def _write_clip(path, clip, reference):
     _write(path, clip.wav)
-    print(f"  {maker.reference.line(clip.scores)}")
-    for hint in maker.hints(clip.scores):
+    print(f"  {reference.line(clip.scores)}")
+    for hint in reference.hints(clip.scores):
         print(f"  hint: {hint}")
 
 
-def _write_again(run, clip, maker, original, original_wav):
-    """Write a clip that was made again, next to a different clip of its name."""
-    from joanna.clips import unused_name
-
-    name = unused_name(run.output, clip)
-    _write_clip(run.clip_file(name), clip, maker)
+def _write_again(run, clip, reference, original):
+    """Write a clip that was made again; it is named -again if a different wav has its name."""
+    original_wav, name, copies = Path(original).read_bytes(), clip.name, 0
+    while (path := run.clip_file(name)).exists() and path.read_bytes() != clip.wav:
+        copies += 1
+        name = f"{clip.name}-again" + (f"-{copies}" if copies > 1 else "")
+    _write_clip(path, clip, reference)
     if clip.wav == original_wav:
         print(f"{name} equals {original}, byte for byte")
     else:
         print(f"warning: {name} differs from {original}, made with other packages or on another machine")
 
 
-def _write_report(run, trained, clips, maker, signals, speed):
+def _write_report(run, trained, clips, reference, signals, speed):
     """Write the scores, the spectrograms and the report; `signals` are source and reconstruction."""
-    from joanna import report, scores
+    from joanna import previews, report, scores
 
     rate, found = run.settings["sample-rate"], {clip.name: clip.scores for clip in clips}
     signals = {**signals, **{clip.name: clip.signal for clip in clips}}
     longest = max(len(clip.signal) for clip in clips)
     image = scores.picture([signal[:longest] for signal in signals.values()], rate)
-    text = yaml.safe_dump({"source": maker.reference.baselines, **found}, sort_keys=False)
+    text = yaml.safe_dump({"source": reference.baselines, **found}, sort_keys=False)
     _write(run.output / "scores.yaml", text.encode())
     _write(run.output / "spectrograms.png", report.png(image))
     entries = [report.clip(name, signal, rate) for name, signal in signals.items()]
     for entry, clip in zip(entries[2:], clips, strict=True):
-        rows = scores.describe(clip.scores, maker.reference.baselines)
-        entry |= {"scores": clip.scores, "rows": rows}
+        entry |= {"scores": clip.scores, "rows": reference.describe(clip.scores)}
     facts = {
         "learned from": f"{len(signals['source']) / rate:.1f} s at {rate} Hz",
         "training": duration(sum(rows[-1][0] for rows in trained.history.values() if rows)),
         "generating": f"{speed:.2f} times real time",
     }
     if run.settings["random-seed"] != trained.settings["random-seed"]:
-        words = [str(run.settings_file), f"random-seed={run.settings['random-seed']}"]
-        facts["clips"] = f"then {shlex.join(['python', 'generate.py', *words])}"
+        seed = f"random-seed={run.settings['random-seed']}"
+        facts["clips"] = f"then {shlex.join(['python', 'generate.py', str(run.settings_file), seed])}"
     report.write(run.report_file, entries, trained.history, trained.settings, facts)
     print(f"wrote {run.report_file}")
     if run.settings["tensorboard"]:
-        from joanna.previews import log_clips
-
-        log_clips(run, signals, found)
+        values = {f"{clip.name}/{key}": value for clip in clips for key, value in clip.scores.items()}
+        previews.log(run, "generate", 0, signals, values)
 
 
 def _write_results(run, trained, clips, inputs):
     """Write the generated frames, the settings and the manifest."""
-    for component in COMPONENTS:
-        path = run.result_file(component)
-        save_arrays(path, run, "lstm", {clip.name: getattr(clip, component) for clip in clips}, {})
-        print(f"wrote {path}")
-    run.save_settings(trained.settings)
     written = [run.clip_file(name) for name in ("reconstruction", *(clip.name for clip in clips))]
     written += [run.output / "scores.yaml", run.output / "spectrograms.png", run.report_file]
-    written += [run.result_file(component) for component in COMPONENTS]
+    for component in COMPONENTS:
+        written.append(run.result_file(component))
+        save_arrays(written[-1], run, "lstm", {clip.name: getattr(clip, component) for clip in clips}, {})
+        print(f"wrote {written[-1]}")
+    run.save_settings(trained.settings)
     files.write_manifest(run.manifest_file, inputs, written)
 
 

@@ -28,8 +28,6 @@ from joanna.run import Run, Training
 from joanna.spectra import normalized_error
 
 if TYPE_CHECKING:
-    import keras
-
     from joanna.previews import Previews
 
 RESAMPLE_EVERY = 8  # epochs between two computations of the generator's own predictions
@@ -39,13 +37,8 @@ def main(run: Run) -> None:
     """Run the stage."""
     budget, frames, latents = TimeBudget(run.settings), Frames.load(run), Latents.load(run)
     check_lengths(run, len(frames), frames.blocks)
-    checkpoints = {
-        component: Checkpoint(run.weights_file(component, "lstm"), run, "lstm", latents.digest)
-        for component in frames.components
-    }
-    if run.settings["load-weights"] and all(
-        _finished(component, checkpoint) for component, checkpoint in checkpoints.items()
-    ):
+    checkpoints = [Checkpoint(run, component, "lstm", latents.digest) for component in frames.components]
+    if run.settings["load-weights"] and all(checkpoint.finished() for checkpoint in checkpoints):
         print(f"up to date, skipped: {run.weights}/*-{run.settings['lstm-file']}")
         return
     check_memory(run.settings, "training", len(frames))
@@ -53,20 +46,14 @@ def main(run: Run) -> None:
     from joanna.previews import Previews
 
     previews = Previews(run, frames)
-    for component, checkpoint in checkpoints.items():
+    for checkpoint in checkpoints:
         with released_custom_gradients():
-            trainer = Trainer(component, checkpoint, frames, latents)
+            trainer = Trainer(checkpoint, frames, latents)
             trainer.train_spliced(budget, previews)
             trainer.train_generator(budget, previews)
         checkpoint.finalize()
         print(f"wrote {checkpoint.path}")
     run.save_settings()
-
-
-def _finished(component, checkpoint):
-    trainings = Training(component, "spliced"), Training(component, "generator")
-    settings = checkpoint.run.settings
-    return checkpoint.finished({training.key: training.epochs(settings) for training in trainings})
 
 
 class Trainer:
@@ -75,11 +62,12 @@ class Trainer:
     The encoder keeps its weights, because the coded file is its output; the decoder is trained further.
     """
 
-    def __init__(self, component: str, checkpoint: Checkpoint, frames: Frames, latents: Latents):
+    def __init__(self, checkpoint: Checkpoint, frames: Frames, latents: Latents):
         """Build the networks and load what is trained so far."""
         from joanna import fast, model
 
-        self.component, self.checkpoint, self.run = component, checkpoint, checkpoint.run
+        self.component = component = checkpoint.component
+        self.checkpoint, self.run = checkpoint, checkpoint.run
         self.length = self.run.settings["window-length"]
         self.song, self.latents = frames.components[component].frames, latents.components[component]
         with fast.strategy().scope():
@@ -93,11 +81,8 @@ class Trainer:
 
     def train_spliced(self, budget: TimeBudget, previews: "Previews") -> None:
         """Train the two LSTM layers and the decoder to reconstruct the song."""
-        training, settings = Training(self.component, "spliced"), self.run.settings
-        state = self.checkpoint.state
-        progress = state.of(training.key)
-        goal = max(1, progress.goal) if settings["minutes"] else training.epochs(settings)
-        if progress.epochs < goal:  # the targets of the generator are about to change
+        training, state = Training(self.component, "spliced"), self.checkpoint.state
+        if not state.is_trained(training, self.run.settings):  # the generator's targets are about to change
             state.forget(Training(self.component, "generator").key)
 
         def batches(epoch):
@@ -105,8 +90,7 @@ class Trainer:
             return self._batches(windows_at(self.latents, starts, self.length), self.song, starts)
 
         self._fit(training, batches, budget, previews)
-        output = self.predict(self.networks.latent_decoder, self.latents)
-        error = normalized_error(self.song, output)
+        error = normalized_error(self.song, self._predict(self.networks.latent_decoder, self.latents))
         print(f"{self.component} spliced autoencoder: error {error:.3f}")
 
     def train_generator(self, budget: TimeBudget, previews: "Previews") -> None:
@@ -118,7 +102,7 @@ class Trainer:
         training, settings = Training(self.component, "generator"), self.run.settings
         for layer in self.networks.spliced_lstm.layers:
             layer.trainable = False
-        targets = self.predict(self.networks.spliced_lstm, self.latents)[1:]
+        targets = self._predict(self.networks.spliced_lstm, self.latents)[1:]
         inputs = self.latents[:-1]
 
         def batches(epoch):
@@ -128,11 +112,11 @@ class Trainer:
             share = settings["own-share"] * min(1, 2 * (epoch + 1) / goal)
             if share:
                 chosen = rng.random(len(starts)) < share
-                windows[chosen] = windows_at(self._cached_inputs(epoch), starts[chosen], self.length)
+                windows[chosen] = windows_at(self._model_inputs(epoch), starts[chosen], self.length)
             return self._batches(windows, targets, starts)
 
         self._fit(training, batches, budget, previews)
-        error = normalized_error(targets, self.predict(self.networks.generator, inputs))
+        error = normalized_error(targets, self._predict(self.networks.generator, inputs))
         print(f"{training.label}: error {error:.3f}")
 
     def _fit(self, training, batches, budget, previews):
@@ -159,21 +143,20 @@ class Trainer:
         parts = even_batches(np.arange(len(starts)), self.run.settings["window-batch"])
         return [(inputs[part], targets[part]) for part in parts]
 
-    def _cached_inputs(self, epoch):
-        """`model_inputs`, computed again every RESAMPLE_EVERY epochs; kept in the checkpoint."""
+    def _model_inputs(self, epoch):
+        """The generator's inputs ``(M - 1, Z)`` when it generates: latents of predicted frames.
+
+        Computed again every RESAMPLE_EVERY epochs; in between kept in the checkpoint.
+        """
         cached, since = self.checkpoint.state.cached, epoch // RESAMPLE_EVERY
         if cached.get("since") != since:
-            cached.update(since=np.array(since), own=self.model_inputs())
+            output = self._predict(self.networks.generator, self.latents[:-1])
+            frames = self.networks.decoder.predict(output, batch_size=256, verbose=0)
+            predicted = self.networks.encoder.predict(frames, batch_size=256, verbose=0)
+            cached.update(since=np.array(since), own=np.concatenate([self.latents[:1], predicted[:-1]]))
         return cached["own"]
 
-    def model_inputs(self) -> np.ndarray:
-        """The generator's inputs ``(M - 1, Z)`` when it generates: latents of predicted frames."""
-        output = self.predict(self.networks.generator, self.latents[:-1])
-        frames = self.networks.decoder.predict(output, batch_size=256, verbose=0)
-        predicted = self.networks.encoder.predict(frames, batch_size=256, verbose=0)
-        return np.concatenate([self.latents[:1], predicted[:-1]])
-
-    def predict(self, network: "keras.Model", inputs: np.ndarray) -> np.ndarray:
+    def _predict(self, network, inputs):
         """Output ``(M, .)`` of a network for a song ``(M, Z)``, window by window.
 
         Windows overlap by half and their second half is kept, so that every output after the first

@@ -11,8 +11,6 @@ if __name__ == "__main__":
 
     startup.prepare()
 
-import contextlib
-
 from joanna import cli
 from joanna.artifacts import ComponentFrames, Frames, check_lengths
 from joanna.errors import UserError
@@ -24,9 +22,10 @@ from joanna.spectra import normalize, split, stft
 
 def main(run: Run) -> None:
     """Run the stage."""
-    frames = None
-    with contextlib.suppress(UserError):
+    try:
         frames = Frames.load(run)
+    except UserError:
+        frames = None
     if frames:
         check_lengths(run, len(frames), frames.blocks)
         print(f"up to date, skipped: {run.frames_file}")
@@ -38,10 +37,8 @@ def main(run: Run) -> None:
     print(*sections.notes, sep="\n", end="\n" * bool(sections.notes))
     spectra = stft(sections.audio, settings["frame-length"], settings["overlap"])
     check_lengths(run, len(spectra), sections.blocks)
-    components = {
-        name: ComponentFrames(*normalize(values))
-        for name, values in split(spectra, settings["magnitude-power"]).items()
-    }
+    parts = split(spectra, settings["magnitude-power"])
+    components = {name: ComponentFrames(*normalize(values)) for name, values in parts.items()}
     Frames(components, sections.audio, sections.blocks).save(run)
     run.save_settings()
     _print_summary(run, samples, sections, len(spectra))

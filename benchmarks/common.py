@@ -3,7 +3,6 @@
 import argparse
 import contextlib
 import io
-import json
 import statistics
 import sys
 import tempfile
@@ -14,7 +13,6 @@ from types import ModuleType
 from unittest import mock
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-sys.path.insert(1, str(Path(__file__).resolve().parent.parent / "tests"))
 
 import preprocess
 from joanna.run import PROJECT, Run
@@ -23,12 +21,10 @@ from joanna.source import source_path
 
 
 def arguments(about: str, **options: float | str) -> argparse.Namespace:
-    """Words for the settings, --json FILE, --repeats N and further options with their defaults."""
+    """Words for the settings, --repeats N and further options with their defaults."""
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("settings", nargs="*", default=["seed"], help="preset, key=value [seed]")
-    parser.add_argument("--json", type=Path, help="write the figures to this file, too")
-    parser.add_argument("--repeats", type=int, default=5, help="turns; their median counts [5]")
-    for name, default in options.items():
+    for name, default in {"repeats": 5, **options}.items():
         parser.add_argument(f"--{name}", type=type(default), default=default, help=f"[{default}]")
     return parser.parse_intermixed_args()
 
@@ -44,9 +40,7 @@ def temporary_run(words: list[str]) -> Iterator[Run]:
         yield run
 
 
-def run_stages(
-    words: list[str], measure: Callable, *stages: ModuleType, component: str = "magnitude"
-) -> None:
+def run_stages(words: list[str], measure: Callable, component: str, *stages: ModuleType) -> None:
     """Run stages with measure(task, checkpoint, budget) as the training of a component; no other."""
 
     def fit(task, checkpoint, budget, callbacks):
@@ -72,13 +66,9 @@ def medians(measures: dict[str, Callable[[], float]], repeats: int) -> dict[str,
     return {name: statistics.median(turn[name] for turn in turns[1:]) for name in measures}
 
 
-def report(figures: list[dict], path: Path | None) -> None:
-    """Print figures as a table and write them as JSON."""
-    columns = []
+def report(figures: list[dict]) -> None:
+    """Print rows of figures, each as a column."""
     for name in dict.fromkeys(name for row in figures for name in row):
-        cells = [row.get(name, "-") for row in figures]
-        cells = [name, *(f"{cell:.4g}" if isinstance(cell, float) else str(cell) for cell in cells)]
-        columns.append([cell.rjust(max(map(len, cells))) for cell in cells])
-    print(*map("  ".join, zip(*columns, strict=True)), sep="\n")
-    if path:
-        path.write_text(json.dumps(figures, indent=2) + "\n")
+        cells = (row.get(name, "-") for row in figures)
+        texts = (f"{cell:.4g}" if isinstance(cell, float) else str(cell) for cell in cells)
+        print(f"{name:<20}", *(f"{text:>12}" for text in texts))

@@ -22,26 +22,26 @@ from joanna import fast, model
 from joanna.artifacts import Frames
 from joanna.backend import keras
 from joanna.generation import FrameGenerator, Job
-from joanna.phase import selected_methods
+from joanna.phase import generated_components
 from joanna.run import Run
 from joanna.settings import hop, load, methods
-from joanna.spectra import COMPONENTS
 
 CLIPS, LOOP_BLOCKS = 2, 12
 
 
 @functools.cache
-def generators(settings_file: Path, components: tuple[str, ...]) -> list[FrameGenerator]:
+def generators(settings_file: Path) -> list[FrameGenerator]:
     """A generator of each component."""
     run = Run(load([str(settings_file)]), settings_file.parents[2])
     predictor, songs = model.build(run.settings).predictor, Frames.load(run).components
-    return [FrameGenerator(run, name, predictor, songs[name], songs[name].frames) for name in components]
+    names = generated_components(run.settings["phase-method"])
+    return [FrameGenerator(run, name, predictor, songs[name], songs[name].frames) for name in names]
 
 
-def ours(settings_file: Path, components: tuple[str, ...], method: str, length: int) -> None:
+def ours(settings_file: Path, method: str, length: int) -> None:
     """Generate two clips as generate.py does."""
     with contextlib.redirect_stdout(io.StringIO()):
-        for generator in generators(settings_file, components):
+        for generator in generators(settings_file):
             generator.generate([Job(method, length, take) for take in range(CLIPS)])
 
 
@@ -53,33 +53,28 @@ def loop(predictor: keras.Model, frames: np.ndarray, method: str) -> None:
 
 
 def main() -> None:
-    """Measure, print the table, write the figures."""
+    """Measure and print the table."""
     options = common.arguments(__doc__)
     with mock.patch.dict(os.environ, TF_NUM_INTRAOP_THREADS=generate.CORES_PER_CLIP):
         process = multiprocessing.get_context("spawn").Pool(1)
     with process, common.temporary_run(options.settings) as run:
         settings, song = run.settings, Frames.load(run).components["magnitude"].frames
-        phase_methods = selected_methods(settings["phase-method"]).values()
-        with_phase = any(method.generates_phase for method in phase_methods)
-        components = COMPONENTS if with_phase else ("magnitude",)
         with mock.patch.object(fast, "LSTM", keras.layers.LSTM):
             predictor = model.build(settings).predictor
+        components = len(generated_components(settings["phase-method"]))
         clip_seconds = CLIPS * settings["generate-seconds"]
-        loop_seconds = LOOP_BLOCKS * hop(settings) / settings["sample-rate"] / len(components)
+        loop_seconds = LOOP_BLOCKS * hop(settings) / settings["sample-rate"] / components
 
-        def compare(length, method):
-            job, loop_job = (run.settings_file, components, method, length), (song[:length], method)
+        def compare(method, length):
+            job = run.settings_file, method, length
             measures = {
-                "realtime_factor": lambda: clip_seconds / common.seconds(process.apply, ours, job),
-                "predict_loop_factor": lambda: loop_seconds / common.seconds(loop, predictor, *loop_job),
+                "ours": lambda: clip_seconds / common.seconds(process.apply, ours, job),
+                "loop": lambda: loop_seconds / common.seconds(loop, predictor, song[:length], method),
             }
-            found = common.medians(measures, options.repeats)
-            ratio = found["realtime_factor"] / found["predict_loop_factor"]
-            return {"method": method, "length": length, **found, "ours/loop": ratio}
+            return {"method": method, "length": length, **common.medians(measures, options.repeats)}
 
-        jobs = product(settings["sequence-lengths"], methods(settings))
-        figures = [compare(*job) for job in jobs]
-    common.report(figures, options.json)
+        figures = [compare(*job) for job in product(methods(settings), settings["sequence-lengths"])]
+    common.report(figures)
 
 
 if __name__ == "__main__":

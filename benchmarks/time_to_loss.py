@@ -6,6 +6,8 @@ The error is that of the whole song, without dropout, computed after each epoch 
 A training ends after --minutes at the latest.
 """
 
+from functools import partial
+
 import common
 from train_speed import Clock, stock
 
@@ -16,29 +18,26 @@ from joanna.training import fit
 
 
 def main() -> None:
-    """Measure, print the table, write the figures."""
+    """Measure and print the table."""
     options = common.arguments(__doc__, component="magnitude", error=0.25, minutes=60.0)
-    figures: list[dict] = []
+    figures: list[dict] = [{"training": "ours"}, {"training": "stock_batch1"}]
 
     def compare(task, checkpoint, budget):
         frames = Frames.load(checkpoint.run).components[options.component].frames
 
-        def stop(clock):
+        def stop(row, clock):
             predicted = clock.model(frames, training=False).numpy()
             error, minutes = normalized_error(frames, predicted), sum(clock.epochs) / 60
-            figures[-1] |= {"minutes": minutes, "error": error, "reached": error <= options.error}
-            return error <= options.error or minutes > options.minutes
+            row |= {"minutes": minutes, "error": error, "reached": error <= options.error}
+            return row["reached"] or minutes > options.minutes
 
-        figures.append({"training": "ours"})
-        fit(task, checkpoint, budget, [Clock(stop)])
-        figures.append({"training": "stock_batch1"})
+        own_clock, stock_clock = (Clock(partial(stop, row)) for row in figures)
         network = stock(task, checkpoint.run.settings, "rmsprop")
-        network.fit(frames, frames, 1, 10**6, verbose=0, callbacks=[Clock(stop)])
+        fit(task, checkpoint, budget, [own_clock])
+        network.fit(frames, frames, 1, 10**6, verbose=0, callbacks=[stock_clock])
 
-    common.run_stages(options.settings, compare, autoencoder, component=options.component)
-    common.report(figures, options.json)
-    more = "" if figures[1]["reached"] else "more than "
-    print(f"{more}{figures[1]['minutes'] / figures[0]['minutes']:.1f} times as fast")
+    common.run_stages(options.settings, compare, options.component, autoencoder)
+    common.report(figures)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,7 @@
-"""Seconds per epoch of the three trainings: ours, stock Keras, PyTorch, and the machine's limit.
-
-All train on the song of the settings. Short epochs are measured several at a time, after one to warm up.
+"""Seconds per epoch of the three trainings on the song of the settings, after an epoch to warm up.
 
 ours: `training.fit` as in a run, without saving.
-steps: the same batches through train_on_batch in a plain loop; fit/steps is the overhead of fit.
+steps: the same batches through train_on_batch in a plain loop, without the overhead of fit.
 stock_batch1: stock layers, model.fit, batch 1, RMSprop, windows as long as a section; scaled.
 stock_same_batch: stock layers, model.fit, our batch, Adam.
 torch: the same layers, batches and optimizer, fp32 and bf16 (pip install -r requirements-bench.txt).
@@ -12,12 +10,11 @@ Only ours and steps clip gradients.
 """
 
 import importlib.util
-import itertools
 import math
 import sys
 import time
 from collections.abc import Callable
-from statistics import mean
+from functools import partial
 from unittest import mock
 
 import common
@@ -33,9 +30,7 @@ from joanna.checkpoint import Checkpoint
 from joanna.resources import TimeBudget
 from joanna.training import Task, fit
 
-MIN_STEPS = 6  # per measurement
 TORCH = {"torch_fp32": False, "torch_bf16": True} if importlib.util.find_spec("torch") else {}
-ENDLESS = ["ae-epoch=1000000", "lstm-epoch=1000000"]  # no training reaches its goal
 
 
 class Clock(keras.callbacks.Callback):
@@ -66,7 +61,7 @@ def stock(task: Task, settings: dict, optimizer: str) -> keras.Model:
     return network
 
 
-def torch_measure(network: keras.Model, batches: list, epochs: int, autocast: bool) -> Callable[[], float]:
+def torch_measure(network: keras.Model, batches: list, autocast: bool) -> Callable[[], float]:
     """Measurement of the seconds per epoch of `batches` with the layers of `network` in PyTorch."""
     import torch
 
@@ -76,24 +71,21 @@ def torch_measure(network: keras.Model, batches: list, epochs: int, autocast: bo
         "ELU": lambda layer: torch.nn.ELU(),
         "LSTM": lambda layer: torch.nn.LSTM(layer.units, layer.units, batch_first=True),
     }
-    parts = torch.nn.ModuleList([new[type(layer).__name__](layer) for layer in network.layers])
-    for part, layer in zip(parts, network.layers, strict=True):
-        part.requires_grad_(layer.trainable)
-    trained = [weight for weight in parts.parameters() if weight.requires_grad]
-    optimizer = torch.optim.Adam(trained, 1e-4, fused=True)
+    layers = [new[type(layer).__name__](layer).requires_grad_(layer.trainable) for layer in network.layers]
+    optimizer = torch.optim.Adam(torch.nn.ModuleList(layers).parameters(), 1e-4, fused=True)
 
     def train():
-        for values, targets in (map(torch.from_numpy, batch) for batch in batches * epochs):
+        for values, targets in (map(torch.from_numpy, batch) for batch in batches):
             with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
-                for part in parts:
-                    values = part(values)
-                    values = values[0] if isinstance(values, tuple) else values
+                for layer in layers:
+                    output = layer(values)
+                    values = output[0] if isinstance(output, tuple) else output  # of an LSTM
             optimizer.zero_grad()
             torch.nn.functional.mse_loss(values.float(), targets).backward()
             optimizer.step()
 
     train()
-    return lambda: common.seconds(train) / epochs
+    return lambda: common.seconds(train)
 
 
 def flops_per_frame(network: keras.Model) -> int:
@@ -110,73 +102,59 @@ def flops_per_frame(network: keras.Model) -> int:
 def measures(task: Task, checkpoint: Checkpoint, budget: TimeBudget) -> dict[str, Callable[[], float]]:
     """Name -> measurement of the seconds per epoch."""
     settings, batches = checkpoint.run.settings, task.batches(0)
-    epochs = our_epochs = math.ceil(MIN_STEPS / len(batches))
-    if task.training.kind == "generator":
-        our_epochs = lstm.RESAMPLE_EVERY
-    starts = itertools.count(10**5, 2 * lstm.RESAMPLE_EVERY)  # epochs that ours does not reach
+    # one epoch of the generator in so many predicts inputs
+    epochs = lstm.RESAMPLE_EVERY if task.training.kind == "generator" else 1
     x, y = (np.concatenate(arrays) for arrays in zip(*batches, strict=True))
     blocks = settings["block-count"] - settings["overlap"] + 1
     one = [a[:16] if a.ndim == 2 else a.reshape(1, -1, a.shape[-1])[:, :blocks] for a in (x, y)]
     flops = flops_per_frame(task.model) * x.size // x.shape[-1]
 
     def ours():
-        last = our_epochs * parts_of(len(batches))
+        last = epochs * parts_of(len(batches))
         clock = Clock(lambda clock: len(clock.epochs) > last)
-        with fast.released_custom_gradients(), mock.patch.object(checkpoint, "save"):
+        with mock.patch.object(checkpoint, "save"):
             fit(task, checkpoint, budget, [clock])  # resumes after the previous call
-        return sum(clock.epochs[1:]) / our_epochs
+        return sum(clock.epochs[1:]) / epochs
 
     def train(epoch):
         for inputs, targets in task.batches(epoch):
             task.model.train_on_batch(inputs, targets)
 
-    def steps():
-        start = next(starts)
-        with fast.released_custom_gradients():
-            seconds = [common.seconds(train, start + epoch) for epoch in range(1 + our_epochs)]
-        return mean(seconds[1:])
+    def steps():  # epochs that ours does not reach
+        seconds = [common.seconds(train, 10**5 + epoch) for epoch in range(1 + epochs)]
+        return sum(seconds[1:]) / epochs
 
-    def fit_stock(optimizer, arrays, size, epochs):
-        network = stock(task, settings, optimizer)
-
-        def measure():
-            clock = Clock()
-            network.fit(*arrays, size, 1 + epochs, verbose=0, callbacks=[clock])
-            return mean(clock.epochs[1:]) * x.size / arrays[0].size
-
-        return measure
+    def fit_stock(network, arrays, size):
+        clock = Clock()
+        network.fit(*arrays, size, 2, verbose=0, callbacks=[clock])
+        return clock.epochs[1] * x.size / arrays[0].size
 
     def multiply(dtype):
-        matrices = [tf.cast(tf.random.normal([2048, 2048]), dtype) for _ in range(2)]
-        product = tf.function(tf.matmul)
-        return lambda: common.seconds(product, *matrices) * flops / (2 * 2048**3)
+        matrix = tf.cast(tf.random.normal([2048, 2048]), dtype)
+        return common.seconds(tf.matmul, matrix, matrix) * flops / (2 * 2048**3)
 
-    result = {"ours": ours, "steps": steps, "stock_batch1": fit_stock("rmsprop", one, 1, 1)}
-    result["stock_same_batch"] = fit_stock("adam", (x, y), len(batches[0][0]), epochs)
+    result = {"ours": ours, "steps": steps}
+    result["stock_batch1"] = partial(fit_stock, stock(task, settings, "rmsprop"), one, 1)
+    result["stock_same_batch"] = partial(fit_stock, stock(task, settings, "adam"), (x, y), len(batches[0][0]))
     for name, autocast in TORCH.items():
         try:
-            result[name] = torch_measure(task.model, batches, epochs, autocast)
+            result[name] = torch_measure(task.model, batches, autocast)
         except RuntimeError as error:  # not every CPU has bf16 for every layer
             print(f"{task.training.label}, {name} left out: {error}", file=sys.stderr)
-    return result | {"limit_fp32": multiply("float32"), "limit_bf16": multiply("bfloat16")}
+    return result | {f"limit_{dtype}": partial(multiply, dtype) for dtype in ("float32", "bfloat16")}
 
 
 def main() -> None:
-    """Measure, print the table, write the figures."""
+    """Measure and print the table."""
     options, figures = common.arguments(__doc__), []
 
     def compare(task, checkpoint, budget):
         found = common.medians(measures(task, checkpoint, budget), options.repeats)
-        row = {"training": task.training.kind, **{f"{name}_s": found[name] for name in found}}
-        row["fit/steps"] = found["ours"] / found["steps"]
-        row["ours/limit"] = found["ours"] / min(found["limit_fp32"], found["limit_bf16"])
-        row["stock/ours"] = found["stock_same_batch"] / found["ours"]
-        if torches := [found[name] for name in found if "torch" in name]:
-            row["torch/ours"] = min(torches) / found["ours"]
-        figures.append(row)
+        figures.append({"training": task.training.kind, **found})
 
-    common.run_stages([*options.settings, *ENDLESS], compare, autoencoder, lstm)
-    common.report(figures, options.json)
+    words = [*options.settings, "ae-epoch=1000000", "lstm-epoch=1000000"]  # no training reaches its goal
+    common.run_stages(words, compare, "magnitude", autoencoder, lstm)
+    common.report(figures)
 
 
 if __name__ == "__main__":

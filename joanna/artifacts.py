@@ -1,4 +1,4 @@
-"""What the stages hand over: normalised frames and latents, with the provenance of their files."""
+"""What the stages hand over: normalized frames and latents, with the provenance of their files."""
 
 import functools
 import json
@@ -24,11 +24,8 @@ def provenance(run: Run, stage: str, training: bool = False) -> dict:
     With `training`, settings that only the training depends on are included.
     """
     stages = STAGES[: STAGES.index(stage) + 1]
-    made_from = {
-        key: run.settings[key]
-        for key, setting in SETTINGS.items()
-        if setting.stage in stages and (training or not setting.training_only)
-    }
+    keys = [key for key, setting in SETTINGS.items() if setting.stage in stages]
+    made_from = {key: run.settings[key] for key in keys if training or not SETTINGS[key].training_only}
     paths = source_files(run.root, run.settings)
     recordings = [(path, path.stat().st_mtime_ns, path.stat().st_size) for path in paths]
     return {**made_from, "source": _source_digest(*recordings)}
@@ -40,25 +37,20 @@ def _source_digest(*recordings):
     return files.content_digest(*(path for path, *_ in recordings))[:16]
 
 
-def mismatch_reason(attributes: dict, run: Run, stage: str, training: bool = False) -> str | None:
-    """Why a file with such HDF5 attributes does not fit the settings; None if it does.
-
-    Arguments as in `provenance`.
-    """
+def check_provenance(attributes: dict, path: Path, run: Run, stage: str, training: bool = False) -> None:
+    """Raise UserError if the HDF5 attributes of a file do not fit the settings; see `provenance`."""
     try:
         stored = dict(json.loads(attributes["recipe"]))
     except (KeyError, ValueError, TypeError):
-        return "does not record its settings"
+        raise UserError(f"{path} does not record its settings", rerun=stage) from None
     for key, value in provenance(run, stage, training).items():
-        if stored.get(key) == value:
-            continue
+        kept = stored.get(key)
+        reason = f"was made with {key} {kept}, the settings say {value}"
+        reason += f" (to keep it, set {key}={kept} or another name=)"
         if key == "source":
-            return f"was made from another recording than {run.settings['source']}"
-        return (
-            f"was made with {key} {stored.get(key)}, the settings say {value} "
-            f"(to keep it, set {key}={stored.get(key)} or another name=)"
-        )
-    return None
+            reason = f"was made from another recording than {run.settings['source']}"
+        if kept != value:
+            raise UserError(f"{path} {reason}", rerun=stage)
 
 
 def save_arrays(path: Path, run: Run, stage: str, arrays: dict[str, np.ndarray], attributes: dict) -> None:
@@ -85,9 +77,7 @@ def load_arrays(path: Path, run: Run, stage: str, shapes: dict[str, tuple]) -> t
     try:
         with files.open_h5(path) as file:
             attributes = dict(file.attrs)
-            reason = mismatch_reason(attributes, run, stage)
-            if reason:
-                raise UserError(f"{path} {reason}", rerun=stage)
+            check_provenance(attributes, path, run, stage)
             attributes["identity"] = str(attributes["identity"])
             arrays = {name: file[name][()] for name in shapes}
     except files.DamagedError as error:
@@ -96,13 +86,11 @@ def load_arrays(path: Path, run: Run, stage: str, shapes: dict[str, tuple]) -> t
         raise UserError(f"{path} is damaged ({str(error).splitlines()[0]})", rerun=stage) from None
     shared: set[int] = set()
     for name, shape in shapes.items():
-        array = arrays[name]
-        fits = array.dtype == np.float32 and array.ndim == len(shape)
-        if fits:
-            pairs = list(zip(array.shape, shape, strict=True))
-            shared.update(size for size, expected in pairs if expected is None)
-            fits = all(expected in (None, -1, size) for size, expected in pairs)
-        if not fits or len(shared) > 1 or not array.size or not np.isfinite(array).all():
+        array, pairs = arrays[name], list(zip(arrays[name].shape, shape, strict=False))
+        shared |= {size for size, expected in pairs if expected is None}
+        fits = array.dtype == np.float32 and array.ndim == len(shape) and len(shared) <= 1
+        fits = fits and all(expected in (None, -1, size) for size, expected in pairs)
+        if not fits or not array.size or not np.isfinite(array).all():
             raise UserError(f"{path} is damaged: {name} does not fit the settings", rerun=stage)
     return arrays, attributes
 
@@ -120,7 +108,7 @@ class ComponentFrames:
         return ((frames - self.mean) / self.std).astype(np.float32)
 
     def restore(self, frames: np.ndarray) -> np.ndarray:
-        """Normalised frames ``(N, F)`` at the song's mean and std."""
+        """Normalized frames ``(N, F)`` at the song's mean and std."""
         return denormalize(frames, self.mean, self.std)
 
 
@@ -150,18 +138,14 @@ class Frames:
     def load(cls, run: Run) -> "Frames":
         """Read frames.h5; see `load_arrays`."""
         width = run.settings["frame-length"]
-        shapes: dict[str, tuple] = {"audio": (-1,)}
-        for name in COMPONENTS:
-            shapes |= {f"{name}/frames": (None, width)}
-            shapes |= {f"{name}/{key}": (width,) for key in ("mean", "deviation")}
-        arrays, attributes = load_arrays(run.frames_file, run, "preprocess", shapes)
+        each = {"frames": (None, width), "mean": (width,), "deviation": (width,)}
+        shapes = {f"{name}/{key}": shape for name in COMPONENTS for key, shape in each.items()}
+        arrays, attributes = load_arrays(run.frames_file, run, "preprocess", {"audio": (-1,), **shapes})
         if not (str(attributes.get("blocks")).isdecimal() and int(attributes["blocks"]) > 0):
-            raise UserError(
-                f"{run.frames_file} is damaged: its section layout is missing", rerun="preprocess"
-            )
+            reason = "is damaged: its section layout is missing"
+            raise UserError(f"{run.frames_file} {reason}", rerun="preprocess")
         components = {
-            name: ComponentFrames(*(arrays[f"{name}/{key}"] for key in ("frames", "mean", "deviation")))
-            for name in COMPONENTS
+            name: ComponentFrames(*(arrays[f"{name}/{key}"] for key in each)) for name in COMPONENTS
         }
         return cls(components, arrays["audio"], int(attributes["blocks"]), attributes["identity"])
 
@@ -177,10 +161,7 @@ class Latents:
     def save(self, run: Run) -> None:
         """Write the coded file; see `save_arrays`."""
         self.digest = files.array_digest(*self.components.values())
-        attributes = {
-            "identity": self.digest,
-            "weights": [self.weights[name] for name in self.components],
-        }
+        attributes = {"identity": self.digest, "weights": [self.weights[name] for name in self.components]}
         save_arrays(run.latents_file, run, "autoencoder", self.components, attributes)
 
     @classmethod

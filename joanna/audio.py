@@ -37,19 +37,15 @@ def load_audio(path: Path, sample_rate: int, setting: str = "source") -> tuple[n
     """
     if not path.is_file():
         raise UserError(f"{setting} {path}: no such file; put a recording there or set '{setting}'")
-    data = path.read_bytes()
-    name = f"{setting} {path}"
-    if data[:4] in (b"RIFF", b"RIFX", b"RF64"):
-        samples, rate = _read_wav(data, name)
-    else:
-        samples, rate = _read_with_soundfile(data, name)
+    data, name = path.read_bytes(), f"{setting} {path}"
+    read = _read_wav if data[:4] in (b"RIFF", b"RIFX", b"RF64") else _read_with_soundfile
+    samples, rate = read(data, name)
     del data  # half a gigabyte per hour
     if samples.size == 0:
         raise UserError(f"{name}: contains no samples; choose another recording")
-    if not _RATES[0] <= rate <= _RATES[1]:
-        raise UserError(
-            f"{name}: sample rate {rate} Hz; expected {_RATES[0]} to {_RATES[1]} Hz: export it again"
-        )
+    lowest, highest = _RATES
+    if not lowest <= rate <= highest:
+        raise UserError(f"{name}: sample rate {rate} Hz; expected {lowest} to {highest} Hz: export it again")
     audio, notes = _mix_down(samples)
     del samples
     if not (np.abs(audio) < _MAX_AMPLITUDE).all():
@@ -160,16 +156,14 @@ def wav_bytes(audio: np.ndarray, sample_rate: int, comment: str = "") -> bytes:
 
     file = io.BytesIO()
     wavfile.write(file, sample_rate, np.round(np.clip(audio, -1, 1) * 32767).astype(np.int16))
+    data = file.getvalue()
     if comment:
         text = comment.encode() + b"\0"
         text += b"\0" * (len(text) % 2)
         info = b"INFOICMT" + len(text).to_bytes(4, "little") + text
-        file.seek(0, io.SEEK_END)
-        file.write(b"LIST" + len(info).to_bytes(4, "little") + info)
-        size = file.tell() - 8
-        file.seek(4)
-        file.write(size.to_bytes(4, "little"))
-    return file.getvalue()
+        data += b"LIST" + len(info).to_bytes(4, "little") + info
+        data = data[:4] + (len(data) - 8).to_bytes(4, "little") + data[8:]
+    return data
 
 
 def read_comment(path: Path) -> str:
@@ -194,12 +188,12 @@ def read_clip_metadata(path: str) -> dict:
     Raises:
         UserError: the file is missing or is not such a clip.
     """
-    types = {"settings": dict, "random-seed": int, "weights": list, "name": str, "take": int}
+    types = {"settings": dict, "random-seed": int, "weights": list, "name": str, "take": int, "seed": object}
     try:
         metadata = json.loads(read_comment(Path(path)))
-        if all(isinstance(metadata[key], kind) for key, kind in types.items()) and "seed" in metadata:
-            if re.fullmatch(PLAIN_NAME, metadata["name"]):
-                return metadata
+        fits = all(isinstance(metadata[key], kind) for key, kind in types.items())
+        if fits and re.fullmatch(PLAIN_NAME, metadata["name"]):
+            return metadata
     except OSError as error:
         raise UserError(
             f"{path}: cannot be read ({error.strerror}); expected a clip that generate.py wrote. "

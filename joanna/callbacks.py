@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from joanna.backend import keras
-from joanna.checkpoint import Checkpoint, Progress
+from joanna.checkpoint import Checkpoint
 from joanna.errors import Stopped
 from joanna.progress import ProgressDisplay
 from joanna.resources import TimeBudget
@@ -29,16 +29,12 @@ class Session:
     checkpoint: Checkpoint
     data: "EpochBatches"
     budget: TimeBudget
+    stop: "StopOnSignal"
+    display: ProgressDisplay
 
-    @property
-    def progress(self) -> Progress:
-        """Progress of the training."""
-        return self.checkpoint.state.of(self.training.key)
-
-    @property
-    def history(self) -> list:
-        """Rows of seconds, epochs, loss."""
-        return self.checkpoint.state.history.setdefault(self.training.key, [])
+    def __post_init__(self):
+        self.progress = self.checkpoint.state.of(self.training.key)
+        self.history = self.checkpoint.state.history.setdefault(self.training.key, [])
 
 
 class SessionCallback(keras.callbacks.Callback):
@@ -57,8 +53,7 @@ class PrepareEpoch(SessionCallback):
         self._seeds = [layer.seed_generator.state for layer in layers if layer.rate]
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
-        self.session.data.select(epoch)
-        self._epoch, self._first_step = self.session.data.position(epoch)
+        self._epoch, self._first_step = self.session.data.select(epoch)
 
     def on_train_batch_begin(self, batch: int, logs: dict | None = None) -> None:
         if self._seeds:
@@ -69,7 +64,7 @@ class PrepareEpoch(SessionCallback):
                 seed.assign(rng.integers(0, 2**31, size=seed.shape))
 
 
-class ExplodingLoss(keras.callbacks.Callback):
+class ExplodingLoss(SessionCallback):
     """Raises FloatingPointError when the loss is not a number or far above the variance."""
 
     def on_train_batch_end(self, batch: int, logs: dict) -> None:
@@ -77,36 +72,22 @@ class ExplodingLoss(keras.callbacks.Callback):
             raise FloatingPointError
 
 
-class TimeLimit(SessionCallback):
-    """Ends a training that is slower than measured, after the epoch in which its time is over."""
-
-    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        session = self.session
-        epochs, step = session.data.position(epoch + 1)
-        if not step and epochs < session.progress.goal and session.budget.is_over():
-            print(
-                f"{session.training.label}: slower than measured, ends after epoch {epochs:,}",
-                flush=True,
-            )
-            session.progress.goal, self.model.stop_training = epochs, True
-
-
 class StopOnSignal:
-    """Catches Ctrl-C and SIGTERM within a context; `SaveProgress` then ends the training.
+    """Catches Ctrl-C and SIGTERM within a context, which then ends with Stopped.
 
-    A second signal stops at once.
+    `FinishEpoch` ends the training after its epoch; a second signal stops at once.
     """
 
     def __enter__(self) -> "StopOnSignal":
         self.signal = 0  # the number of the signal
-        self._handlers = {
-            number: signal.signal(number, self._catch) for number in (signal.SIGINT, signal.SIGTERM)
-        }
+        self._handlers = {each: signal.signal(each, self._catch) for each in (signal.SIGINT, signal.SIGTERM)}
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, error: type | None, *_: object) -> None:
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
+        if self.signal and not error:  # it arrived during the last preview
+            raise Stopped(self.signal)
 
     def _catch(self, number, frame):
         if self.signal:
@@ -114,42 +95,39 @@ class StopOnSignal:
         self.signal = number
         print("\nstopping after this epoch; once more stops at once", flush=True)
 
-    def check(self) -> None:
-        """Raise Stopped if a signal has arrived."""
-        if self.signal:
-            raise Stopped(self.signal)
 
+class FinishEpoch(SessionCallback):
+    """Records and shows each epoch; saves after each iteration, every 45 s, on a signal and at the end.
 
-class SaveProgress(SessionCallback):
-    """Records each epoch and saves: after each iteration, every 45 s, on a signal and at the end.
-
-    Ends the training after the epoch in which a signal arrived.
+    Ends the training after the epoch in which a signal arrived, or in which its time was over.
     """
 
-    def __init__(self, session: Session, stop: StopOnSignal):
-        super().__init__(session)
-        settings = session.checkpoint.run.settings
-        self._stop = stop
-        self._iteration = math.inf if settings["minutes"] else schedule(settings, session.training.stage)[0]
-
     def on_train_begin(self, logs: dict | None = None) -> None:
-        history = self.session.history
+        settings, history = self.session.checkpoint.run.settings, self.session.history
+        epochs, _ = schedule(settings, self.session.training.stage)
+        self._iteration = math.inf if settings["minutes"] else epochs
         self._trained = history[-1][0] if history else 0.0
         self._started = self._saved = time.monotonic()
         if self.session.checkpoint.is_new:  # so that it can be resumed from its start
             self._save()
 
     def on_epoch_end(self, epoch: int, logs: dict) -> None:
-        progress, now = self.session.progress, time.monotonic()
-        progress.epochs, progress.steps = self.session.data.position(epoch + 1)
-        epochs = (epoch + 1) / self.session.data.parts
-        self.session.history.append([self._trained + now - self._started, epochs, logs["loss"]])
+        session, progress, now = self.session, self.session.progress, time.monotonic()
+        progress.epochs, progress.steps = session.data.position(epoch + 1)
+        if not progress.steps and progress.epochs < progress.goal and session.budget.is_over():
+            label = session.training.label
+            print(f"{label}: slower than measured, ends after epoch {progress.epochs:,}", flush=True)
+            progress.goal, self.model.stop_training = progress.epochs, True
+        epochs = (epoch + 1) / session.data.parts
+        session.history.append([self._trained + now - self._started, epochs, logs["loss"]])
         complete = epochs % self._iteration == 0 or epochs == progress.goal
-        stopping = self._stop.signal  # one that arrives later ends the next epoch
+        stopping = session.stop.signal  # one that arrives later ends the next epoch
         if complete or stopping or now - self._saved > _SECONDS_BETWEEN_SAVES:
             self._save()
         if stopping:
-            self._stop.check()
+            raise Stopped(stopping)
+        session.budget.epoch_finished(session.training)
+        session.display.update(epochs, logs["loss"], progress.goal)
 
     def _save(self):
         moments = [variable.numpy() for variable in self.model.optimizer.variables]
@@ -157,14 +135,4 @@ class SaveProgress(SessionCallback):
         self._saved = time.monotonic()
 
 
-class ShowProgress(SessionCallback):
-    """Updates the display and the time budget."""
-
-    def __init__(self, session: Session, display: ProgressDisplay):
-        super().__init__(session)
-        self._display = display
-
-    def on_epoch_end(self, epoch: int, logs: dict) -> None:
-        session = self.session
-        session.budget.epoch_finished(session.training)
-        self._display.update((epoch + 1) / session.data.parts, logs["loss"], session.progress.goal)
+CALLBACKS = (PrepareEpoch, ExplodingLoss, FinishEpoch)

@@ -11,9 +11,9 @@ import h5py
 import numpy as np
 
 from joanna import files
-from joanna.artifacts import mismatch_reason, provenance
+from joanna.artifacts import check_provenance, provenance
 from joanna.errors import UserError
-from joanna.run import WEIGHTS_ENDING, Run
+from joanna.run import TRAININGS, WEIGHTS_ENDING, Run, Training
 
 if TYPE_CHECKING:
     import keras
@@ -42,6 +42,13 @@ class TrainingState:
         """Progress of a training; new if it has none."""
         return self.progress.setdefault(key, Progress())
 
+    def is_trained(self, training: Training, settings: dict) -> bool:
+        """Whether all epochs of a training, or with minutes those that fitted into them, are trained."""
+        progress = self.of(training.key)
+        return progress.epochs >= (
+            max(1, progress.goal) if settings["minutes"] else training.epochs(settings)
+        )
+
     def forget(self, key: str) -> None:
         """Drop what is stored of a training."""
         for part in (self.progress, self.moments, self.history):
@@ -52,7 +59,7 @@ class TrainingState:
 class LoadedWeights(NamedTuple):
     """What `load_weights` returns besides the weights."""
 
-    state: TrainingState  # progress and history only
+    state: TrainingState  # progress and history only, unless it is to be trained further
     trained_on: str  # digest of the frames or latents
     provenance: dict  # the settings of the training
 
@@ -60,29 +67,28 @@ class LoadedWeights(NamedTuple):
 class Checkpoint:
     """The weights file of a component in a stage, and the files it replaces."""
 
-    def __init__(self, path: Path, run: Run, stage: str, trained_on: str):
-        """The weights file that `stage` trains on input with the digest `trained_on`."""
-        self.path, self.run, self.stage, self.trained_on = path, run, stage, trained_on
-        self._provenance = provenance(run, stage, training=True)
-        stem = path.name.removesuffix(WEIGHTS_ENDING)
+    def __init__(self, run: Run, component: str, stage: str, trained_on: str):
+        """The weights that `stage` trains on input with the digest `trained_on`."""
+        self.run, self.component, self.stage, self.trained_on = run, component, stage, trained_on
+        self.path = run.weights_file(component, stage)
         self._old, self._previous, self._displaced = (
-            path.with_name(f"{stem}.{word}{WEIGHTS_ENDING}") for word in ("old", "previous", "beside")
+            Path(str(self.path).removesuffix(WEIGHTS_ENDING) + f".{word}{WEIGHTS_ENDING}")
+            for word in ("old", "previous", "beside")
         )
+        self._provenance = provenance(run, stage, training=True)
         self.is_new = True  # whether nothing of the current training is saved yet
         self.state = TrainingState()
 
-    def finished(self, epochs: dict[str, int]) -> bool:
-        """Whether the file is whole, fits the settings and holds that many epochs of each training.
-
-        With minutes set, the epochs that fitted into them count instead. No weights are read.
-        """
+    def finished(self) -> bool:
+        """Whether the file is whole, fits the settings and is fully trained. No weights are read."""
+        trainings = [
+            each for each in TRAININGS if (each.component, each.stage) == (self.component, self.stage)
+        ]
         try:
             with files.open_h5(self.path) as file:
                 _check(file.attrs, self.path, self.run, self.stage, self.trained_on)
-                progress = _read_progress(file.attrs)
-            if self.run.settings["minutes"]:
-                epochs = {key: max(1, progress[key].goal) for key in epochs}
-            return all(progress[key].epochs >= count for key, count in epochs.items())
+                state = TrainingState(_read_progress(file.attrs))
+            return all(state.is_trained(training, self.run.settings) for training in trainings)
         except (UserError, *files.MALFORMED):
             return False
 
@@ -94,11 +100,9 @@ class Checkpoint:
         self.network = network
         if not self.run.settings["load-weights"]:
             return False
-        for path in (self.path, self._previous, self._old):
-            if not path.exists():
-                continue
+        for path in filter(Path.exists, (self.path, self._previous, self._old)):
             try:
-                self.load(path)
+                self._load(path)
             except UserError as error:
                 print(str(error).split("; ")[0], flush=True)
                 continue
@@ -114,10 +118,15 @@ class Checkpoint:
             )
         return False
 
-    def load(self, path: Path | None = None) -> None:
-        """Load weights and state from `path`, by default the current file; see `load_weights`."""
-        path = path or self.path
-        self.state = _read(self.network, path, self.run, self.stage, self.trained_on).state
+    def _load(self, path):
+        self.state = load_weights(self.network, path, self.run, self.stage, self.trained_on).state
+
+    def restore(self) -> None:
+        """Load the last save; a training that was forgotten since stays forgotten."""
+        known = set(self.state.progress)
+        self._load(self.path)
+        for key in set(self.state.progress) - known:
+            self.state.forget(key)
 
     def save(self, key: str, moments: list[np.ndarray]) -> None:
         """Write weights, state and the optimizer variables of the training `key`; keep the file before.
@@ -136,8 +145,7 @@ class Checkpoint:
             with h5py.File(path, "a") as file:
                 file.attrs["recipe"] = json.dumps(self._provenance)
                 file.attrs["made_from"] = self.trained_on
-                progress = {name: vars(training) for name, training in state.progress.items()}
-                file.attrs["progress"] = json.dumps(progress)
+                file.attrs["progress"] = json.dumps(state.progress, default=vars)
                 group = file.create_group(f"training/moments/{key}")
                 for index, array in enumerate(moments):
                     group[str(index)] = array
@@ -154,13 +162,11 @@ class Checkpoint:
 
     def _keep(self):
         """Move the current file to previous, or to old if a new training replaces it."""
-        if not self.path.exists():
-            return
-        if self.is_new and not self._old.exists():
-            self._previous.unlink(missing_ok=True)  # belongs to the replaced training, too
-            os.replace(self.path, self._old)
-        else:
-            os.replace(self.path, self._previous)
+        if self.path.exists():
+            replaced = self.is_new and not self._old.exists()
+            if replaced:
+                self._previous.unlink(missing_ok=True)  # belongs to the replaced training, too
+            os.replace(self.path, self._old if replaced else self._previous)
 
     def _promote(self, path):
         """Make `path` the current file; whole weights in its place become the old ones."""
@@ -184,17 +190,16 @@ class Checkpoint:
         self.state.cached.clear()
 
 
-def load_weights(network: "keras.Model", path: Path, run: Run, stage: str) -> LoadedWeights:
-    """Load weights that `stage` wrote into `network`, to predict with: all of them or none.
+def load_weights(
+    network: "keras.Model", path: Path, run: Run, stage: str, trained_on: str | None = None
+) -> LoadedWeights:
+    """Load weights that `stage` wrote into `network`: all of them or none.
+
+    `trained_on` is the digest of the input if they are to be trained further; None: only to predict.
 
     Raises:
-        UserError: missing, damaged, or made with settings that give another network.
+        UserError: missing, damaged, or made with settings that give another network or training.
     """
-    return _read(network, path, run, stage)
-
-
-def _read(network, path, run, stage, trained_on=None):
-    """Load the weights; with moments and cached arrays if `trained_on` is given, to train on."""
     before = network.get_weights()
     try:
         with files.open_h5(path) as file:
@@ -219,11 +224,9 @@ def _read(network, path, run, stage, trained_on=None):
 
 def _check(attributes, path, run, stage, trained_on):
     training = trained_on is not None
-    reason = mismatch_reason(attributes, run, stage, training)
-    if not reason and training and attributes.get("made_from") != trained_on:
-        reason = "was trained on other input"
-    if reason:
-        raise UserError(f"{path} {reason}", rerun=stage)
+    check_provenance(attributes, path, run, stage, training)
+    if training and attributes.get("made_from") != trained_on:
+        raise UserError(f"{path} was trained on other input", rerun=stage)
 
 
 def read_history(path: Path, digest: str = "") -> dict[str, list]:
@@ -244,6 +247,5 @@ def _read_history(file):
 
 
 def _read_progress(attributes):
-    names = vars(Progress())
     stored = json.loads(attributes["progress"])
-    return {key: Progress(**{n: int(state[n]) for n in names}) for key, state in stored.items()}
+    return {key: Progress(*(int(state[name]) for name in vars(Progress()))) for key, state in stored.items()}

@@ -30,14 +30,10 @@ class _Parser(argparse.ArgumentParser):
         raise UserError(message.removeprefix("argument ") + "; --help lists the options")
 
 
-def help_text(
+def make_parser(
     about: str, groups: tuple[str, ...] = (), program: str = "./run.sh", options: Options | None = None
-) -> str:
-    """The --help page; arguments as in `run_stage`, `program` is the name in the usage line."""
-    return _parser(about, groups, program, options or {}).format_help()
-
-
-def _parser(about, groups, program, options):
+) -> argparse.ArgumentParser:
+    """The parser of a stage; arguments as in `run_stage`, `program` is the name in the usage line."""
     text, presets = Path(config.__file__).read_text(encoding="utf-8").split("\npresets = {")
     lines = ["presets:"]
     for meaning, name in re.findall(r'    # (.*)\n    "([\w-]+)": \{', presets):
@@ -56,7 +52,7 @@ def _parser(about, groups, program, options):
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    for option, (name, value, meaning) in options.items():
+    for option, (name, value, meaning) in (options or {}).items():
         parser.add_argument(option, dest=name, metavar=value, help=meaning)
     return parser
 
@@ -84,7 +80,7 @@ def run_stage(
             stream.reconfigure(errors="backslashreplace")
     script = Path(sys.argv[0]).name
     program = "./run.sh" if script == "estimate.py" else f"{_python()} {script}"
-    parser = _parser(about, groups, program, options or {})
+    parser = make_parser(about, groups, program, options)
     if {"-h", "--help"} & set(sys.argv[1:]) and hasattr(signal, "SIGPIPE"):
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # for `--help | head`
 
@@ -107,13 +103,17 @@ def run_stage(
     except OSError as error:
         _exit(f"{error.filename or 'a file'}: {error.strerror or error}", 2)
     except Stopped as stopped:
-        _exit(f"stopped; to resume: {_resume_command(run)}", 128 + stopped.args[0])
+        command = os.environ.get("JOANNA_COMMAND") or shlex.join([_python(), *sys.argv])
+        command += " load-weights=True" if run and not run.settings["load-weights"] else ""
+        _exit(f"stopped; to resume: {command}", 128 + stopped.args[0])
     except Exception as error:
         if type(error).__name__ not in _OUT_OF_MEMORY:
             raise
         reasons = [f" ({line[:200]})" for line in str(error).splitlines() if "llocat" in line]
         _exit(f"too little memory{''.join(reasons[:1])}; {_MEMORY_ADVICE}", 2)
-    _print_next(script, words)
+    stage = Path(script).stem
+    if stage in STAGES[:-1] and "JOANNA_COMMAND" not in os.environ:  # run.sh runs the next one by itself
+        print(f"next: {_command(STAGES[STAGES.index(stage) + 1], words)}")
 
 
 def _settings_words(values, rest, options):
@@ -124,10 +124,8 @@ def _settings_words(values, rest, options):
     if "clip" not in values:
         return rest
     if rest:
-        raise UserError(
-            "--from makes a clip again with its own settings; for other settings: "
-            f"{_python()} generate.py {values['clip']} {shlex.join(rest)}"
-        )
+        command = f"{_python()} generate.py {values['clip']} {shlex.join(rest)}"
+        raise UserError(f"--from makes a clip again with its own settings; for other settings: {command}")
     return [values["clip"]]
 
 
@@ -135,20 +133,6 @@ def _command(stage, words):
     """The command that runs a stage with the settings of this one."""
     words = [word for word in words if not word.startswith("load-weights=")]
     return shlex.join([_python(), f"{stage}.py", *words])
-
-
-def _resume_command(run):
-    command = os.environ.get("JOANNA_COMMAND") or shlex.join([_python(), *sys.argv])
-    if run and not run.settings["load-weights"]:
-        command += " load-weights=True"
-    return command
-
-
-def _print_next(script, words):
-    """Print the command of the next stage; run.sh runs it by itself."""
-    stage = Path(script).stem
-    if stage in STAGES[:-1] and "JOANNA_COMMAND" not in os.environ:
-        print(f"next: {_command(STAGES[STAGES.index(stage) + 1], words)}")
 
 
 def _python():

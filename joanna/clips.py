@@ -3,8 +3,7 @@
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import chain, count, product
-from pathlib import Path
+from itertools import product
 
 import numpy as np
 
@@ -12,7 +11,7 @@ from joanna import audio, scores, spectra
 from joanna.artifacts import Frames
 from joanna.errors import UserError
 from joanna.generation import Job
-from joanna.phase import PhaseInputs, selected_methods
+from joanna.phase import PhaseInputs, PhaseMethod, selected_methods
 from joanna.run import Run
 from joanna.settings import hop
 
@@ -37,13 +36,12 @@ class ClipMaker:
 
     def __init__(self, run: Run, frames: Frames, reconstruction: np.ndarray):
         self._run, self._frames, self._rate = run, frames, run.settings["sample-rate"]
-        hop_seconds = hop(run.settings) / self._rate
-        self.reference = scores.Reference(frames.audio, self._rate, hop_seconds)
+        self.reference = scores.Reference(frames.audio, self._rate, hop(run.settings) / self._rate)
         # of the audio, not of the network's output: overlapping frames average out part of its errors
         spectrum = spectra.stft(reconstruction, run.settings["frame-length"], run.settings["overlap"])
         self._song_phase = np.angle(spectrum)
 
-    def rank_takes(self, generated: dict, metadata: dict) -> Iterator[list[Clip]]:
+    def rank_takes(self, generated: dict, metadata: dict) -> Iterator[Clip]:
         """The takes of each method, sequence length and phase method, best first.
 
         Args:
@@ -52,45 +50,38 @@ class ClipMaker:
         """
         phase_methods = selected_methods(self._run.settings["phase-method"])
         groups = dict.fromkeys(job[:2] for job in generated["magnitude"])
-        for (method, length), way in product(groups, phase_methods):
+        for (method, length), (way, phase_method) in product(groups, phase_methods.items()):
             jobs = [job for job in generated["magnitude"] if job[:2] == (method, length)]
-            clips = [self._clip(job, way, phase_methods[way], generated) for job in jobs]
+            name = f"{method}-{length}" + (f"-{way}" if len(phase_methods) > 1 else "")
+            clips = [self._clip(job, name, phase_method, generated) for job in jobs]
             clips.sort(key=lambda clip: self.reference.ranking_key(clip.scores))
             own = {"method": method, "sequence-lengths": [length], "phase-method": way}
             settings = {**metadata["settings"], **own, "load-weights": True}
             for take, clip in enumerate(clips, 1):
-                clip.name = f"{method}-{length}" + (f"-{way}" if len(phase_methods) > 1 else "")
                 clip.name += f"-take-{take}" if len(clips) > 1 else ""
                 clip.name = metadata.get("name", clip.name)
                 clip.signal = match_loudness(clip.signal, self._frames.audio, clip.name, "lstm")
                 text = json.dumps({**metadata, "settings": settings, "name": clip.name, "take": take})
                 clip.wav = audio.wav_bytes(clip.signal, self._rate, text)
-            yield clips
+                yield clip
 
-    def hints(self, found: dict[str, float]) -> list[str]:
-        """Advice on a clip's scores."""
-        return scores.hints(found, self.reference.baselines)
-
-    def _clip(self, job: Job, way: str, method, generated) -> Clip:
-        """The clip of a job, without name, loudness and metadata."""
-        settings, parts = self._run.settings, self._frames.components
-        normalized = generated["magnitude"][job]
-        magnitude = parts["magnitude"].restore(normalized)
-        phase = np.empty((0, 0))
-        if "phase" in generated:
-            phase = parts["phase"].restore(generated["phase"][job])
+    def _clip(self, job: Job, name: str, phase_method: PhaseMethod, generated: dict) -> Clip:
+        """The clip of a job, without the number of its take, loudness and metadata."""
+        settings, song = self._run.settings, self._frames.components
+        power, overlap = settings["magnitude-power"], settings["overlap"]
+        magnitude = song["magnitude"].restore(generated["magnitude"][job])
+        phase = song["phase"].restore(generated["phase"][job]) if "phase" in generated else np.empty((0, 0))
         inputs = PhaseInputs(
-            magnitude=normalized,
+            magnitude=generated["magnitude"][job],
             phase=phase,
-            linear_magnitude=spectra.linear_magnitude(magnitude, settings["magnitude-power"]),
-            song_magnitude=parts["magnitude"].frames,
+            linear_magnitude=spectra.linear_magnitude(magnitude, power),
+            song_magnitude=song["magnitude"].frames,
             song_phase=self._song_phase,
-            overlap=settings["overlap"],
+            overlap=overlap,
         )
-        phase = method.phases(inputs)
-        signal = spectra.join(magnitude, phase, settings["magnitude-power"], settings["overlap"])
-        signal = trim_and_fade(signal, settings)
-        return Clip(way, signal, magnitude, phase, self.reference.score(signal))
+        phase = phase_method.phases(inputs)
+        signal = trim_and_fade(spectra.join(magnitude, phase, power, overlap), settings)
+        return Clip(name, signal, magnitude, phase, self.reference.score(signal))
 
 
 def trim_and_fade(signal: np.ndarray, settings: dict) -> np.ndarray:
@@ -109,8 +100,7 @@ def trim_and_fade(signal: np.ndarray, settings: dict) -> np.ndarray:
 def match_loudness(signal: np.ndarray, source: np.ndarray, name: str, stage: str) -> np.ndarray:
     """The clip's audio ``(S,)`` at the source's loudness; a silent one stays silent, with a warning.
 
-    Raises:
-        UserError: the signal holds NaN or Inf; `stage` is the one to run again.
+    UserError if it holds NaN or Inf; `stage` is the one to run again.
     """
     if not np.isfinite(signal).all():
         raise UserError(f"{name}: the network's output is NaN or Inf", rerun=stage)
@@ -119,13 +109,3 @@ def match_loudness(signal: np.ndarray, source: np.ndarray, name: str, stage: str
         print(f"warning: {name} is silent; raise {prefix}-iteration or minutes and run {stage}.py again")
         return signal
     return audio.match_loudness(signal, source)
-
-
-def unused_name(folder: Path, clip: Clip) -> str:
-    """The clip's name, with -again if a different wav has that name."""
-    numbered = (f"{clip.name}-again-{number}" for number in count(2))
-    for name in chain((clip.name, f"{clip.name}-again"), numbered):
-        path = folder / f"{name}.wav"
-        if not path.exists() or path.read_bytes() == clip.wav:
-            return name
-    raise AssertionError  # the numbers do not end

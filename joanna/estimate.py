@@ -32,9 +32,8 @@ _LONG_RUN = 3_000_000  # frames trained on; a shorter run takes minutes and is n
 
 def max_frames(chosen: dict) -> float:
     """Most frames of an epoch, however long the source is; infinite for section-count auto."""
-    if chosen["section-count"] == "auto":
-        return math.inf
-    return chosen["section-count"] * chosen["block-count"]
+    count = chosen["section-count"]
+    return math.inf if count == "auto" else count * chosen["block-count"]
 
 
 def song_frames(run: Run) -> int:
@@ -62,14 +61,13 @@ def seconds_per_frame(chosen: dict, frames: int) -> tuple[float, float]:
     rows = len(even_batches(np.arange(frames), chosen["batch-size"])[0])
     windows = len(even_batches(np.arange(-(-frames // length)), chosen["window-batch"])[0])
     width, latent = chosen["frame-length"], settings.bottleneck(chosen)
+    single = np.zeros((rows, width), np.float32)
+    latents, song = (np.zeros((windows, length, size), np.float32) for size in (latent, width))
 
     def measure(network, inputs, targets):
         training.compile_model(network)
         return training.step_seconds(network, [(inputs, targets)]) / (inputs.size / inputs.shape[-1])
 
-    single = np.zeros((rows, width), np.float32)
-    latents = np.zeros((windows, length, latent), np.float32)
-    song = np.zeros((windows, length, width), np.float32)
     autoencoder = measure(networks.autoencoder, single, single)
     spliced = measure(networks.latent_decoder, latents, song)
     networks.spliced_lstm.trainable = False
@@ -84,8 +82,7 @@ def print_outputs(run: Run) -> None:
 
 def _print_minutes(chosen, arguments):
     """Print which arguments `minutes` overrules, and a warning if it is too short."""
-    keys = [word.partition("=")[0] for word in arguments]
-    ignored = [key for key in keys if re.fullmatch("(ae|lstm)-(epoch|iteration)", key)]
+    ignored = re.findall("^((?:ae|lstm)-(?:epoch|iteration))=", "\n".join(arguments), re.MULTILINE)
     if ignored:
         print(
             f"note: {' and '.join(ignored)} will have no effect, because minutes is "
@@ -103,12 +100,10 @@ def main(run: Run, arguments: list[str] | None = None) -> None:
     """Print what a long run costs, or which of the `arguments` (sys.argv's) its minutes overrule."""
     chosen = run.settings
     if chosen["minutes"]:
-        _print_minutes(chosen, sys.argv[1:] if arguments is None else arguments)
-        return
-    if max_frames(chosen) * sum(total_epochs(chosen)) < _LONG_RUN:
-        return  # before the source is read
-    frames = song_frames(run)
-    if frames * sum(total_epochs(chosen)) < _LONG_RUN:
+        return _print_minutes(chosen, sys.argv[1:] if arguments is None else arguments)
+    epochs = sum(total_epochs(chosen))
+    # the source is read only if the settings allow a long run
+    if max_frames(chosen) * epochs < _LONG_RUN or (frames := song_frames(run)) * epochs < _LONG_RUN:
         return
     check_memory(chosen, "training", frames)
     print("measuring this machine ...", flush=True)

@@ -56,9 +56,7 @@ class LSTM(keras.layers.LSTM):
     def call(self, sequences, initial_state=None, mask=None, training=False) -> tf.Tensor:
         if on_gpu() or initial_state is not None or mask is not None:
             return super().call(sequences, initial_state, mask, training)
-        cell = self.cell
-        weights = (cell.kernel, cell.recurrent_kernel, cell.bias)
-        return _lstm(sequences, *(tf.convert_to_tensor(weight) for weight in weights))
+        return _lstm(sequences, *(tf.convert_to_tensor(weight) for weight in self.weights))
 
 
 def _cell(gate, c):
@@ -100,17 +98,10 @@ def _lstm(x, kernel, recurrent, bias):
             dh += upstream[t]
             squashed = tf.tanh(cells[t])
             dc += dh * o * (1 - squashed * squashed)
-            dgate = tf.concat(
-                [
-                    dc * g * i * (1 - i),
-                    dc * before[t] * f * (1 - f),
-                    dc * i * (1 - g * g),
-                    dh * squashed * o * (1 - o),
-                ],
-                axis=1,
-            )
-            dh = tf.matmul(dgate, transposed)
-            return t - 1, dh, dc * f, dgates.write(t, dgate)
+            di, df = dc * g * i * (1 - i), dc * before[t] * f * (1 - f)
+            dg, do = dc * i * (1 - g * g), dh * squashed * o * (1 - o)
+            dgate = tf.concat([di, df, dg, do], axis=1)
+            return t - 1, tf.matmul(dgate, transposed), dc * f, dgates.write(t, dgate)
 
         _, _, _, dgates = tf.while_loop(
             lambda t, *_: t >= 0, back, [length - 1, zero, zero, *arrays(1)], parallel_iterations=1
@@ -151,8 +142,9 @@ class Adam(keras.optimizers.Adam):
         if place is None or on_gpu():  # None: the copy on one of several devices
             super().update_step(gradient, variable, learning_rate)
             return
-        # after the iterations, the moments of each variable in turn
-        momentum, velocity = self.variables[1 + 2 * place : 3 + 2 * place]
+        # the moments of each variable in turn, after the iterations and a learning rate without a schedule
+        first = len(self.variables) - 2 * (len(self._places) - place)
+        momentum, velocity = self.variables[first : first + 2]
         step = tf.cast(self.iterations + 1, tf.float32)
         tf.raw_ops.ResourceApplyAdam(
             var=variable.handle,
@@ -184,11 +176,7 @@ class Windows:
         lstms = [layer for layer in layers if isinstance(layer, keras.layers.LSTM)]
         before = layers[: layers.index(lstms[0])]
         after = layers[layers.index(lstms[-1]) + 1 :]
-        cells = [layer.cell for layer in lstms]
-        weights = [
-            [tf.convert_to_tensor(part) for part in (cell.kernel, cell.recurrent_kernel, cell.bias)]
-            for cell in cells
-        ]
+        weights = [[tf.convert_to_tensor(weight) for weight in layer.weights] for layer in lstms]
         self._states = [[tf.zeros([0, layer.units])] * 2 for layer in lstms]
 
         def step(values, states):

@@ -21,24 +21,24 @@ def loop_limit(settings: dict) -> int:
 
 
 class LoopDetector:
-    """Detects that the last frames of a clip repeat earlier ones."""
+    """Detects that the last frames of a clip repeat earlier ones; `count` is the number of its frames."""
 
     def __init__(self, limit: int, bins: int):
         """A loop of frames of `bins` bins may last `limit` frames; its lag is at most 20 times that."""
-        self._limit, self._count = limit, 0
+        self._limit, self.count = limit, 0
         self._past = np.zeros((20 * limit, bins), np.float32)  # the last frames, in a ring
         self._runs = np.zeros(0, int)  # [k]: frames for which the clip equals itself k + 1 frames before
 
     def lag(self, frame: np.ndarray) -> int:
         """Add a frame ``(B,)``; number of frames after which the clip repeats, 0 if it does not."""
-        self._count += 1
+        self.count += 1
         shape = frame - frame.mean()
         shape = shape / max(np.linalg.norm(shape), 1e-9)
-        known = self._past[: self._count - 1]
-        newest_first = (self._count - 2 - np.arange(len(known))) % len(self._past)
+        known = self._past[: self.count - 1]
+        newest_first = (self.count - 2 - np.arange(len(known))) % len(self._past)
         same = (known @ shape)[newest_first] > _SAME_FRAME
         self._runs = np.where(same, np.append(self._runs, 0)[: len(same)] + 1, 0)
-        self._past[(self._count - 1) % len(self._past)] = shape
+        self._past[(self.count - 1) % len(self._past)] = shape
         if self._runs.max(initial=0) < self._limit:
             return 0
         lag = int(self._runs.argmax()) + 1
@@ -73,7 +73,6 @@ class SongFeedback:
         Args:
             song: frames ``(M, F)``, normalized and two-sided.
             variation: fraction of frames that jump elsewhere in the song, 0 to 1.
-            rng: source of the noise.
             limit: frames a loop may last; up to a quarter of the song also the shortest jump.
             on_loop: called with the number of a frame and the lag at which it repeats earlier ones.
         """
@@ -82,8 +81,7 @@ class SongFeedback:
         self._loops = LoopDetector(limit, self._distances.bins)
         self._rest = min(limit, len(song) // 4)
         self._places: list[int] = []
-        self._order = np.arange(len(song))
-        self._count, self._lead = 0, 0.0
+        self._order, self._lead = np.arange(len(song)), 0.0
         self._step = self._typical_distance() if variation else 0.0
 
     def _typical_distance(self):
@@ -97,15 +95,13 @@ class SongFeedback:
 
     def next_input(self, frame: np.ndarray) -> np.ndarray:
         """The input ``(F,)`` that follows a generated frame ``(F,)``; call it with each in turn."""
-        self._count += 1
-        lag = self._loops.lag(frame[: self._distances.bins])
-        if lag:
-            self._on_loop(self._count, lag)
+        if lag := self._loops.lag(frame[: self._distances.bins]):
+            self._on_loop(self._loops.count, lag)
             self._places.append(int(self._rng.integers(len(self._song))))
-        elif not self._variation:
-            return frame
-        else:
+        elif self._variation:
             self._places.append(self._choose(frame))
+        else:
+            return frame
         return self._song[self._places[-1]]
 
     def _choose(self, frame):

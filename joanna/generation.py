@@ -1,9 +1,11 @@
-"""Generating frames with trained networks: the part and the whole method; the song's reconstruction."""
+"""Generating frames with trained networks: the part and the whole method."""
 
 import math
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import product, starmap
 from typing import NamedTuple
 
 import numpy as np
@@ -14,10 +16,10 @@ from joanna.checkpoint import load_weights, read_history
 from joanna.errors import UserError
 from joanna.fast import Windows
 from joanna.feedback import SongFeedback, loop_limit
-from joanna.phase import selected_methods
+from joanna.phase import PHASE_METHODS, generated_components
 from joanna.run import TRAININGS, Run, Training
-from joanna.settings import hop, schedule
-from joanna.spectra import COMPONENTS, join, match_statistics
+from joanna.settings import hop, methods
+from joanna.spectra import COMPONENTS, join, normalize
 
 
 class Job(NamedTuple):
@@ -55,43 +57,60 @@ def load_networks(run: Run, latents: Latents) -> TrainedNetworks:
         if loaded.trained_on != latents.digest:
             raise UserError(f"{path} was trained before the autoencoders were trained again", rerun="lstm")
         digests.append(files.array_digest(*networks[component].predictor.get_weights()))
-        path = run.weights_file(component, "autoencoder")
-        autoencoder = read_history(path, latents.weights[component])
+        autoencoder = read_history(run.weights_file(component, "autoencoder"), latents.weights[component])
         stored = {**autoencoder, **loaded.state.history}
         for training in TRAININGS:
             if training.component == component and training.key in stored:
                 history[training.label] = stored[training.key]
-    used = any(way.generates_phase for way in selected_methods(run.settings["phase-method"]).values())
-    if used and 2 * epochs["phase"] < epochs["magnitude"]:
+    components = generated_components(run.settings["phase-method"])
+    if "phase" in components and 2 * epochs["phase"] < epochs["magnitude"]:
         print(
             f"note: the phase generator was trained for {epochs['phase']:,} epochs, the magnitude "
             f"generator for {epochs['magnitude']:,}: with minutes, train with the phase-method you want"
         )
     goals = {"lstm": generator.goal}
     if "autoencoder" in autoencoder:
-        goals["autoencoder"] = int(autoencoder["autoencoder"][-1][1])
+        goals["ae"] = int(autoencoder["autoencoder"][-1][1])
     settings = _training_settings(run.settings, loaded.provenance, goals)
     return TrainedNetworks(networks, history, digests, settings)
 
 
 def _training_settings(settings, provenance, goals):
-    """The settings, with those of the training from the weights; `goals` are the epochs per stage."""
+    """The settings, with those of the training from the weights; `goals` are epochs by prefix of a key."""
     trained = {key: value for key, value in provenance.items() if key in settings and key != "source"}
-    for stage, goal in goals.items():
-        if not trained.get("minutes") and goal != math.prod(schedule(settings, stage)):
-            prefix = "ae" if stage == "autoencoder" else "lstm"
+    for prefix, goal in goals.items():
+        epochs = settings[f"{prefix}-epoch"] * settings[f"{prefix}-iteration"]
+        if not trained.get("minutes") and goal != epochs:
             trained |= {f"{prefix}-epoch": goal, f"{prefix}-iteration": 1}
     return {**settings, **trained}
 
 
-def reconstruct(run: Run, networks: dict[str, model.Networks], frames: Frames) -> np.ndarray:
-    """Audio ``(S,)`` of the song through the spliced autoencoders."""
-    spectra = {}
-    for name, song in frames.components.items():
-        output = networks[name].spliced.predict_on_batch(song.frames[None])[0]
-        spectra[name] = song.restore(output)
-    power, overlap = run.settings["magnitude-power"], run.settings["overlap"]
-    return join(spectra["magnitude"], spectra["phase"], power, overlap)
+def to_audio(run: Run, song: Frames, frames: dict[str, np.ndarray]) -> np.ndarray:
+    """Audio ``(S,)`` of normalized frames ``(M, F)`` of both components, at the mean and std of the song."""
+    magnitude, phase = (song.components[name].restore(frames[name]) for name in ("magnitude", "phase"))
+    return join(magnitude, phase, run.settings["magnitude-power"], run.settings["overlap"])
+
+
+def generate(run: Run, trained: TrainedNetworks, song: Frames, seeds: dict) -> tuple[dict, float]:
+    """Generate all clips from the seed frames ``(T, F)`` of each component.
+
+    Returns component -> job -> normalized frames ``(M, F)``, and the seconds generated per second.
+    """
+    settings, started = run.settings, time.monotonic()
+    combinations = product(methods(settings), settings["sequence-lengths"], range(settings["takes"]))
+    jobs = list(starmap(Job, combinations))
+    name, overlap, seconds = (settings[key] for key in ("phase-method", "overlap", "generate-seconds"))
+    if name != "all" and overlap < (needed := PHASE_METHODS[name].minimum_overlap):
+        print(f"note: {name} gains little at overlap {overlap}; train with overlap={needed}")
+    generated = {}
+    for component in generated_components(name):
+        predictor, seed = trained.networks[component].predictor, seeds[component]
+        generator = FrameGenerator(run, component, predictor, song.components[component], seed)
+        generated[component] = generator.generate(jobs)
+    took = time.monotonic() - started
+    speed = len(jobs) * seconds / took
+    print(f"generated {len(jobs)} clips of {seconds:g} s in {took:.0f} s: {speed:.2f} times real time")
+    return generated, speed
 
 
 class FrameGenerator:
@@ -99,15 +118,10 @@ class FrameGenerator:
 
     def __init__(self, run: Run, component: str, predictor, song: ComponentFrames, seed: np.ndarray):
         self._run, self._component, self._predictor = run, component, predictor
-        self._song, self._seed = song, seed
-        self._stopped = threading.Event()
+        self._song, self._seed, self._stopped = song, seed, threading.Event()
 
     def generate(self, jobs: list[Job]) -> dict[Job, np.ndarray]:
-        """Frames ``(M, F)`` of each job, normalized.
-
-        Raises:
-            UserError: a value is not finite.
-        """
+        """Frames ``(M, F)`` of each job, normalized; UserError if a value is not finite."""
         with ThreadPoolExecutor(2) as pool:
             waiting = [pool.submit(self._generate, job) for job in jobs]
             try:
@@ -126,8 +140,7 @@ class FrameGenerator:
         def on_loop(frame, lag):
             print(f"{title}: frame {frame} repeats what came {lag} frames before: perturbed", flush=True)
 
-        rng = self._run.rng("generate", self._component, *job)
-        limit = loop_limit(settings)
+        rng, limit = self._run.rng("generate", self._component, *job), loop_limit(settings)
         feedback = SongFeedback(self._song.frames, settings["variation"], rng, limit, on_loop)
 
         def next_input(frame):
@@ -142,7 +155,7 @@ class FrameGenerator:
         frames = METHODS[job.method](self._predictor, seed, job.length, count, next_input)
         if not np.isfinite(frames).all():
             raise UserError(f"{title}: the network's output is NaN or Inf", rerun="lstm")
-        return match_statistics(frames) if settings["match-statistics"] else frames
+        return normalize(frames)[0] if settings["match-statistics"] else frames
 
 
 def part(
@@ -155,7 +168,6 @@ def part(
         seed: seed frames ``(T, F)``, normalized, at least `length`; not part of the result. The first
             prediction is made from all of them.
         length: frames in the window.
-        count: number of frames.
         next_input: maps a predicted frame ``(F,)`` to the one appended to the window.
     """
     windows = Windows(predictor, length)

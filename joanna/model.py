@@ -22,24 +22,14 @@ def encoder_layers(settings: dict) -> list[keras.layers.Layer]:
     result = []
     for step in range(1, settings["layer-count"] + 1):
         units = settings["frame-length"] - step * settings["dim-decrease"]
+        seed = settings["random-seed"] + step
         penalty = keras.regularizers.L2(_LATENT_PENALTY) if step == settings["layer-count"] else None
         result += [
             layers.Dense(units, name=f"encoder-dense-{step}"),
             layers.ELU(name=f"encoder-elu-{step}", activity_regularizer=penalty),
-            layers.Dropout(
-                settings["dropout"], seed=settings["random-seed"] + step, name=f"encoder-dropout-{step}"
-            ),
+            layers.Dropout(settings["dropout"], seed=seed, name=f"encoder-dropout-{step}"),
         ]
     return result
-
-
-def decoder_layers(settings: dict) -> list[keras.layers.Layer]:
-    """layer-count linear Dense layers back up to the frame's width."""
-    start, step_up = bottleneck(settings), settings["dim-decrease"]
-    return [
-        layers.Dense(start + step * step_up, name=f"decoder-dense-{step}")
-        for step in range(1, settings["layer-count"] + 1)
-    ]
 
 
 def lstm_layers(settings: dict, count: int, name: str) -> list[keras.layers.Layer]:
@@ -48,15 +38,9 @@ def lstm_layers(settings: dict, count: int, name: str) -> list[keras.layers.Laye
     Their recurrent weights are not orthogonal, as by default in Keras: that takes seconds per network,
     and `initialize_near_identity` shrinks the first weights.
     """
-    return [
-        fast.LSTM(
-            bottleneck(settings),
-            return_sequences=True,
-            recurrent_initializer="glorot_uniform",
-            name=f"{name}-lstm-{step}",
-        )
-        for step in range(1, count + 1)
-    ]
+    arguments = {"return_sequences": True, "recurrent_initializer": "glorot_uniform"}
+    names = [f"{name}-lstm-{step}" for step in range(1, count + 1)]
+    return [fast.LSTM(bottleneck(settings), name=layer_name, **arguments) for layer_name in names]
 
 
 def sequential(shape: tuple, parts: list[keras.layers.Layer], name: str) -> keras.Sequential:
@@ -85,7 +69,9 @@ def build(settings: dict) -> Networks:
     """Build all networks of one component, with weights that depend on random-seed only."""
     keras.utils.set_random_seed(settings["random-seed"])
     width, latent = settings["frame-length"], bottleneck(settings)
-    encoder, decoder = encoder_layers(settings), decoder_layers(settings)
+    encoder, increase = encoder_layers(settings), settings["dim-decrease"]
+    steps = range(1, settings["layer-count"] + 1)  # linear layers back up to the frame's width
+    decoder = [layers.Dense(latent + step * increase, name=f"decoder-dense-{step}") for step in steps]
     spliced = lstm_layers(settings, 2, "spliced")
     generator = lstm_layers(settings, settings["lstm-layers"], "generator")
     return Networks(
@@ -106,11 +92,8 @@ def initialize_near_identity(networks: Networks, latents: np.ndarray) -> None:
     The autoencoder keeps most of what it has learned when two layers are spliced in, and the generator
     starts from what its frozen layers know (after Net2Net: Chen, Goodfellow and Shlens 2016,
     arXiv:1511.05641). Input and output gates start open, the forget gate nearly closed. The first layer
-    of the decoder compensates the change in scale.
-
-    Args:
-        networks: hold the trained autoencoder.
-        latents: ``(M, Z)`` float32, the encoder's output for the song.
+    of the decoder compensates the change in scale. The autoencoder of `networks` is trained; `latents`
+    ``(M, Z)`` are its encoder's output for the song.
     """
     units = latents.shape[1]
     lstms = [layer for layer in networks.predictor.layers if isinstance(layer, layers.LSTM)]

@@ -11,13 +11,10 @@ _JUMP_COST = 6.0  # cost of a jump, in units of the frames' variance
 
 
 def follow(magnitude: np.ndarray, song: np.ndarray) -> np.ndarray:
-    """Align generated frames with the song: the path with the least distances and jumps.
+    """Align normalized magnitudes ``(M, F)`` with the song's ``(N, F)``: indices ``(M,)`` of its frames.
 
-    The Viterbi algorithm (Forney 1973, Proc. IEEE 61(3)), as in unit selection (Hunt and Black 1996,
-    ICASSP): the next frame of the song is free, any other costs a jump.
-
-    Generated and song's frames ``(M, F)`` and ``(N, F)`` are normalized magnitudes. Returns the indices
-    ``(M,)`` of the song's frames.
+    The path with the least distances and jumps, found by the Viterbi algorithm (Forney 1973, Proc. IEEE
+    61(3)), as in unit selection (Hunt and Black 1996, ICASSP): only the next frame of the song is free.
     """
     distances = FrameDistances(song)
     order = np.arange(len(song), dtype=np.int32)
@@ -36,12 +33,10 @@ def follow(magnitude: np.ndarray, song: np.ndarray) -> np.ndarray:
 
 
 def griffin_lim(magnitude: np.ndarray, phase: np.ndarray, overlap: int, iterations: int = 50) -> np.ndarray:
-    """Make phases consistent by repeated inverse and forward STFT with fixed magnitudes.
+    """Make phases ``(M, F)`` in radians consistent with fixed linear magnitudes ``(M, F)``.
 
-    Griffin and Lim 1984, IEEE TASSP 32(2). At overlap 2 it has little effect, because adjacent
-    frames share too few samples.
-
-    Magnitudes ``(M, F)`` are linear and not negative, phases ``(M, F)`` in radians.
+    Repeated inverse and forward STFT (Griffin and Lim 1984, IEEE TASSP 32(2)). At overlap 2 it has
+    little effect, because adjacent frames share too few samples.
     """
     for _ in range(iterations):
         audio = istft(magnitude * np.exp(1j * phase), overlap)
@@ -73,13 +68,11 @@ class PhaseMethod:
 # value of phase-method -> the method; their order is that of phase-method=all
 PHASE_METHODS = {
     "follow": PhaseMethod(
-        lambda given: given.song_phase[follow(given.magnitude, given.song_magnitude)],
-        generates_phase=False,
+        lambda given: given.song_phase[follow(given.magnitude, given.song_magnitude)], generates_phase=False
     ),
     "network": PhaseMethod(lambda given: given.phase),
     "griffin-lim": PhaseMethod(
-        lambda given: griffin_lim(given.linear_magnitude, given.phase, given.overlap),
-        minimum_overlap=4,
+        lambda given: griffin_lim(given.linear_magnitude, given.phase, given.overlap), minimum_overlap=4
     ),
 }
 
@@ -87,3 +80,9 @@ PHASE_METHODS = {
 def selected_methods(name: str) -> dict[str, PhaseMethod]:
     """The methods that a value of phase-method stands for, by name."""
     return PHASE_METHODS if name == "all" else {name: PHASE_METHODS[name]}
+
+
+def generated_components(name: str) -> tuple[str, ...]:
+    """The components that a value of phase-method takes frames of: magnitude, maybe phase."""
+    generates_phase = any(method.generates_phase for method in selected_methods(name).values())
+    return ("magnitude", "phase") if generates_phase else ("magnitude",)

@@ -1,9 +1,9 @@
 """What can be heard and seen of a training while it runs: previews, the report so far, TensorBoard."""
 
+import functools
 import math
 import shutil
 import time
-from pathlib import Path
 
 import numpy as np
 
@@ -13,11 +13,10 @@ from joanna.backend import keras
 from joanna.backend import tensorflow as tf
 from joanna.checkpoint import Checkpoint, read_history
 from joanna.feedback import SongFeedback, loop_limit
-from joanna.generation import part
+from joanna.generation import part, to_audio
 from joanna.phase import follow
 from joanna.run import TRAININGS, Run, Training
 from joanna.settings import hop
-from joanna.spectra import join
 
 _SECONDS = 5.0  # length of a preview
 _MIN_TRAINING_SECONDS = 30  # a shorter training has no preview at its end
@@ -30,24 +29,21 @@ class Previews:
     def __init__(self, run: Run, frames: Frames):
         self._run, self.frames = run, frames
         self._entries: list[dict] = []  # of the report so far
-        self._histories: dict[Path, dict] = {}  # of finished weights files
+        self._read_history = functools.cache(read_history)  # of finished weights files
 
-    def callbacks(
-        self, training: Training, checkpoint: Checkpoint, network: keras.Model
-    ) -> list[keras.callbacks.Callback]:
+    def callbacks(self, training: Training, checkpoint: Checkpoint, network: keras.Model) -> list:
         """The callbacks of a training that the settings ask for.
 
         `network` maps frames to frames: ``(N, F)`` of an autoencoder, else ``(N, T, F)``.
         """
-        title = _title(training)
+        title = f"{training.component}-{training.kind}"
         if not checkpoint.state.of(training.key).epochs:
             for path in self._run.previews.glob(f"{title}-epoch-*.wav"):
                 path.unlink()
             shutil.rmtree(self._run.tensorboard / title, ignore_errors=True)
         callbacks = []
         if self._run.settings["tensorboard"]:
-            folder = str(self._run.tensorboard / title)
-            callbacks.append(keras.callbacks.TensorBoard(folder, write_graph=False))
+            callbacks.append(keras.callbacks.TensorBoard(self._run.tensorboard / title, write_graph=False))
         if self._run.settings["preview-minutes"]:
             callbacks.append(PreviewCallback(self, training, checkpoint, network))
         return callbacks
@@ -60,33 +56,26 @@ class Previews:
 
     def publish(self, training: Training, checkpoint: Checkpoint, signal: np.ndarray) -> None:
         """Write a preview ``(S,)`` and the report so far, with the newest preview of each training."""
-        run, rate, title = self._run, self._run.settings["sample-rate"], _title(training)
-        progress = checkpoint.state.of(training.key)
+        run, rate, progress = self._run, self._run.settings["sample-rate"], checkpoint.state.of(training.key)
+        title = f"{training.component}-{training.kind}"
         path = run.previews / f"{title}-epoch-{progress.epochs:05}.wav"
         files.write_bytes(path, audio.wav_bytes(signal, rate))
         if run.settings["tensorboard"]:
-            writer = summary_writer(run, title)
-            with writer.as_default(step=progress.epochs):
-                log_audio(writer, "preview", signal, rate)
+            log(run, title, progress.epochs, {"preview": signal}, {})
         if not self._entries:
             source = self.frames.audio[self.passage()[0] * hop(run.settings) :][: len(signal)]
             self._entries.append(report.clip("source", source, rate))
         kept = [entry for entry in self._entries if not entry["name"].startswith(title)]
         self._entries = [*kept, report.clip(path.stem, signal, rate)]
         facts = {"so far": f"{title}, epoch {progress.epochs:,} of {progress.goal:,}"}
-        losses = self._losses(training, checkpoint)
-        report.write(run.report_file, self._entries, losses, run.settings, facts)
+        report.write(run.report_file, self._entries, self._losses(training, checkpoint), run.settings, facts)
 
     def _losses(self, training, checkpoint):
         """Label of each training up to this one -> rows of seconds, epochs, loss."""
         losses = {}
         for other in TRAININGS[: TRAININGS.index(training) + 1]:
             path = self._run.weights_file(other.component, other.stage)
-            history = checkpoint.state.history
-            if path != checkpoint.path:
-                if path not in self._histories:
-                    self._histories[path] = read_history(path)
-                history = self._histories[path]
+            history = checkpoint.state.history if path == checkpoint.path else self._read_history(path)
             losses[other.label] = history.get(other.key, [])
         return losses
 
@@ -119,56 +108,37 @@ class PreviewCallback(keras.callbacks.Callback):
 
     def _signal(self):
         """Audio ``(S,)`` of the network as it is now."""
-        settings, songs = self._run.settings, self._previews.frames.components
-        song, places = songs[self._training.component], self._previews.passage()
+        song, places = self._previews.frames, self._previews.passage()
+        own = song.components[self._training.component].frames
         if self._training.kind == "autoencoder":
             # several devices return as many copies
-            frames = self._network.predict_on_batch(song.frames[places])[: len(places)]
+            output = self._network.predict_on_batch(own[places])[: len(places)]
         elif self._training.kind == "spliced":
-            frames = self._network.predict_on_batch(song.frames[None, places])[0]
+            output = self._network.predict_on_batch(own[None, places])[0]
         else:
-            frames, places = self._generate(song.frames, len(places))
-        spectra = {
-            name: other.restore(frames if name == self._training.component else other.frames[places])
-            for name, other in songs.items()
-        }
-        power, overlap = settings["magnitude-power"], settings["overlap"]
-        signal = join(spectra["magnitude"], spectra["phase"], power, overlap)
-        return audio.match_loudness(signal, self._previews.frames.audio)
+            output, places = self._generate(own, len(places))
+        frames = {name: component.frames[places] for name, component in song.components.items()}
+        signal = to_audio(self._run, song, {**frames, self._training.component: output})
+        return audio.match_loudness(signal, song.audio)
 
     def _generate(self, song, count):
         """Generated frames, and the indices of the song's frames that supply the other component."""
         settings, component = self._run.settings, self._training.component
         length = min(settings["sequence-lengths"][0], len(song) - 1)
-        rng = self._run.rng("preview", component)
-        feedback = SongFeedback(song, settings["variation"], rng, loop_limit(settings))
+        rng, limit = self._run.rng("preview", component), loop_limit(settings)
+        feedback = SongFeedback(song, settings["variation"], rng, limit)
         frames = part(self._network, song[:length], length, count, feedback.next_input)
         if component == "magnitude":
             return frames, follow(frames, song)
         return frames, (length + np.arange(count)) % len(song)
 
 
-def _title(training):
-    return f"{training.component}-{training.kind}"
-
-
-def summary_writer(run: Run, name: str) -> tf.summary.SummaryWriter:
-    """Writer of TensorBoard events to output/NAME/tensorboard/`name`."""
-    return tf.summary.create_file_writer(str(run.tensorboard / name))
-
-
-def log_audio(writer: tf.summary.SummaryWriter, name: str, signal: np.ndarray, rate: int) -> None:
-    """Write audio ``(S,)`` and its spectrogram to TensorBoard."""
-    tf.summary.audio(name, signal[None, :, None].astype(np.float32), rate)
-    tf.summary.image(name, scores.picture([signal], rate)[None])
-    writer.flush()
-
-
-def log_clips(run: Run, signals: dict[str, np.ndarray], found: dict[str, dict[str, float]]) -> None:
-    """Write signals ``(S,)`` by name, and the scores of the clips among them, to TensorBoard."""
-    writer = summary_writer(run, "generate")
-    with writer.as_default(step=0):
+def log(run: Run, folder: str, step: int, signals: dict[str, np.ndarray], values: dict[str, float]) -> None:
+    """Write signals ``(S,)`` with their spectrograms, and numbers, to tensorboard/`folder`."""
+    rate = run.settings["sample-rate"]
+    with tf.summary.create_file_writer(str(run.tensorboard / folder)).as_default(step):
         for name, signal in signals.items():
-            log_audio(writer, name, signal, run.settings["sample-rate"])
-            for score, value in found.get(name, {}).items():
-                tf.summary.scalar(f"{name}/{score}", value)
+            tf.summary.audio(name, signal[None, :, None].astype(np.float32), rate)
+            tf.summary.image(name, scores.picture([signal], rate)[None])
+        for name, value in values.items():
+            tf.summary.scalar(name, value)

@@ -21,21 +21,15 @@ class ProgressDisplay:
 
         `run_left` maps seconds left for the training and seconds per epoch to seconds left for the run.
         """
-        self._label, self._start, self._total = label, done, total
-        self._best, self._run_left = best, run_left
-        self._bar = _bar() if sys.stdout.isatty() else None
+        self._label, self._start, self._best, self._run_left = label, done, best, run_left
         self._began = self._shown = time.monotonic()
+        self._bar = _bar() if sys.stdout.isatty() else None
+        if self._bar:
+            self._task = self._bar.add_task(label, total=total, completed=int(done), loss="", left="")
 
     def __enter__(self):
         if self._bar:
             self._bar.start()
-            self._task = self._bar.add_task(
-                self._label,
-                total=self._total,
-                completed=int(self._start),
-                loss="",
-                left="",
-            )
         return self
 
     def __exit__(self, *_):
@@ -44,44 +38,34 @@ class ProgressDisplay:
 
     def update(self, epoch: float, loss: float, total: int) -> None:
         """Show that `epoch` of `total` epochs are trained, the last with `loss`."""
-        self._total = total
         self._best = min(self._best, loss)
         now = time.monotonic()
         spent = now - self._began
         each = spent / (epoch - self._start)
-        left = each * (self._total - epoch)
+        left = each * (total - epoch)
+        time_left, run_left = duration(left), duration(self._run_left(left, each))
         if self._bar:
-            words = f"left {duration(left)}/{duration(self._run_left(left, each))}"
-            losses = f"loss {loss:.4f} best {self._best:.4f}"
+            losses, words = f"loss {loss:.4f} best {self._best:.4f}", f"left {time_left}/{run_left}"
             self._bar.update(self._task, total=total, completed=int(epoch), loss=losses, left=words)
-        elif epoch == self._total or now - self._shown > min(max(_MIN_INTERVAL, spent / 10), _MAX_INTERVAL):
+        elif epoch == total or now - self._shown > min(max(_MIN_INTERVAL, spent / 10), _MAX_INTERVAL):
             self._shown = now
-            print(
-                f"{self._label}: epoch {int(epoch):,} of {self._total:,}, loss {loss:.4f}, best "
-                f"{self._best:.4f}, {duration(left)} left, {duration(self._run_left(left, each))} for "
-                "the run",
-                flush=True,
-            )
+            losses = f"loss {loss:.4f}, best {self._best:.4f}"
+            words = f"{time_left} left, {run_left} for the run"
+            print(f"{self._label}: epoch {int(epoch):,} of {total:,}, {losses}, {words}", flush=True)
 
 
 def _bar():
     try:
         from rich.console import Console
-        from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn
+        from rich.progress import BarColumn, Progress
     except ImportError:
         return None
     console = Console()
     if not console.is_interactive:  # a terminal that cannot overwrite a line
         return None
-    columns: list[ProgressColumn] = [
-        TextColumn("{task.description}"),
-        TextColumn("{task.completed:,}/{task.total:,}"),
-        TextColumn("{task.fields[loss]}"),
-        TextColumn("{task.fields[left]}"),
-    ]
-    if console.width > _NARROW:
-        columns.insert(1, BarColumn(bar_width=None))
-    return Progress(*columns, console=console, refresh_per_second=4)
+    bar = [BarColumn(bar_width=None)] if console.width > _NARROW else []
+    figures = "{task.completed:,}/{task.total:,}", "{task.fields[loss]}", "{task.fields[left]}"
+    return Progress("{task.description}", *bar, *figures, console=console, refresh_per_second=4)
 
 
 def duration(seconds: float) -> str:

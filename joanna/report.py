@@ -13,23 +13,19 @@ import numpy as np
 
 import config
 from joanna import audio, files, scores
+from joanna.backend import tensorflow as tf
 
 _MAX_POINTS = 400  # per loss curve
 
 
 def write(path: Path, clips: list[dict], losses: dict[str, list], settings: dict, facts: dict) -> None:
-    """Write the report.
+    """Write the report of a run with `settings`; UserError if there is no room or no permission.
 
     Args:
-        path: of report.html.
         clips: of `clip`, the source first; optionally with "scores" of `scores.Reference.score` and
-            "rows" of `scores.describe`.
+            "rows" of `scores.Reference.describe`.
         losses: name of a training -> rows of seconds, epochs, loss.
-        settings: of the run.
         facts: label -> text.
-
-    Raises:
-        UserError: no room or no permission.
     """
     page = {
         "title": f"JOANNA: {settings['name']}",
@@ -53,9 +49,7 @@ def clip(name: str, signal: np.ndarray, rate: int) -> dict:
 
 def png(image: np.ndarray) -> bytes:
     """Encode an image ``(H, W, 3)`` uint8 as PNG."""
-    from joanna import backend
-
-    return backend.tensorflow.io.encode_png(image).numpy()
+    return tf.io.encode_png(image).numpy()
 
 
 def _player(clip):

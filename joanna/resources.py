@@ -69,24 +69,27 @@ def memory_needed(settings: dict, work: str, frames: int) -> float:
     return base + 4 * weights + 8 * generated * width * clips * (1 + 2 * len(phase_methods)) + path
 
 
+def _generates_phase(settings):
+    """Whether a phase method needs the phase network."""
+    return any(method.generates_phase for method in selected_methods(settings["phase-method"]).values())
+
+
 def memory_available() -> float:
     """Bytes of free memory of the machine, or within the limit of its container."""
     found = []
     try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        fields = dict(line.split(":", 1) for line in lines)
+        fields = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
         found.append(1024 * int(fields["MemAvailable"].split()[0]))
     except (OSError, KeyError, ValueError):
         if "SC_PHYS_PAGES" in getattr(os, "sysconf_names", {}):
             found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
     for folder, limit, usage, prefix in _CONTROL_GROUPS:
-        group = Path(folder)
         try:
-            free = int((group / limit).read_text()) - int((group / usage).read_text())
+            free = int(Path(folder, limit).read_text()) - int(Path(folder, usage).read_text())
         except (OSError, ValueError):  # no such group, or 'max'
             continue
         with contextlib.suppress(OSError, ValueError, KeyError):
-            fields = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+            fields = dict(line.split() for line in Path(folder, "memory.stat").read_text().splitlines())
             # the file cache counts as used, but is freed when needed
             free += sum(int(fields[f"{prefix}{kind}_file"]) for kind in ("inactive", "active"))
         found.append(free)
@@ -112,13 +115,12 @@ def generation_seconds(settings: dict) -> float:
     weights = settings["layer-count"] * (width + latent) ** 2 / 2
     weights += (2 + settings["lstm-layers"]) * 8 * latent**2
     frames = math.ceil(settings["generate-seconds"] * settings["sample-rate"] / hop(settings))
-    phase_methods = selected_methods(settings["phase-method"])
-    networks = 2 if any(method.generates_phase for method in phase_methods.values()) else 1
+    networks = 2 if _generates_phase(settings) else 1
+    scoring = _CLIP * len(selected_methods(settings["phase-method"]))
     seconds = _REPORT
     for method, length in product(methods(settings), settings["sequence-lengths"]):
         steps = (frames + length) * (_FRAME + _WINDOW_FRAME[method] * length)
-        generating = networks * steps * weights / _MEASURED_WEIGHTS
-        seconds += settings["takes"] * (generating + _CLIP * len(phase_methods))
+        seconds += settings["takes"] * (networks * steps * weights / _MEASURED_WEIGHTS + scoring)
     return seconds
 
 
@@ -134,8 +136,11 @@ class TimeBudget:
         self._settings, self._clock, self._started = settings, clock, clock()
         self._run_started = float(os.environ.get("JOANNA_BEGAN", 0))
         self._total, self._deadline = 60 * settings["minutes"], math.inf
-        # index in TRAININGS -> time at the end of its last epoch
-        self.finished_at: dict[int, float] = {}
+        shares = [_SHARES[training.kind] for training in TRAININGS]
+        if not _generates_phase(settings):
+            shares[TRAININGS.index(Training("phase", "generator"))] = _UNUSED_SHARE
+        self._shares = [share / sum(shares) for share in shares]
+        self.finished_at: dict[int, float] = {}  # index in TRAININGS -> time at the end of its last epoch
         # index in TRAININGS -> seconds outside of training before it, and seconds expected
         self.overheads: dict[int, tuple[float, float]] = {}
 
@@ -147,26 +152,18 @@ class TimeBudget:
                 self.overheads[index] = now - self.finished_at[index - 1], _BEFORE[training.kind]
             elif index in _FIRST:
                 self.overheads[index] = now - self._started, _STAGE_START + _FIRST[index]
-        shares = [self._share(other) for other in TRAININGS]
-        trained = self._total - self.overhead_seconds()
-        started = self._run_started
-        if not started:
-            first = 0 if training.stage == "autoencoder" else 2
-            started = self._started - trained * sum(shares[:first]) / sum(shares)
+        trained, shares = self._total - self.overhead_seconds(), self._shares
+        first = 0 if training.stage == "autoencoder" else 2
+        started = self._run_started or self._started - trained * sum(shares[:first])
         left = started + self._total - now - self.overhead_seconds(index)
         # a resumed run does not spend again what it spent on the previous trainings
-        left = min(left, trained * sum(shares[index:]) / sum(shares))
+        left = min(left, trained * sum(shares[index:]))
         return max(0.0, left) * shares[index] / sum(shares[index:])
-
-    def limit(self, training: Training) -> Callable[[], float] | None:
-        """A function that returns `seconds_for` a training; None without `minutes`."""
-        return (lambda: self.seconds_for(training)) if self._total else None
 
     def start(self, training: Training) -> None:
         """Start the time of a training."""
-        self._deadline = math.inf
-        if self._total:
-            self._deadline = self._clock() + _OVERTIME * self.seconds_for(training)
+        seconds = _OVERTIME * self.seconds_for(training) if self._total else math.inf
+        self._deadline = self._clock() + seconds
 
     def is_over(self) -> bool:
         """Whether the current training has taken a quarter more than its time."""
@@ -181,27 +178,23 @@ class TimeBudget:
 
         `seconds` are left for the current training, which takes `seconds_per_epoch`.
         """
-        index = TRAININGS.index(training)
         if self._total and self._run_started:
             return max(seconds, self._run_started + self._total - self._clock())
-        following = TRAININGS[index + 1 :]
-        if not self._run_started:
-            following = [other for other in following if other.stage == training.stage]
+        index, stage = TRAININGS.index(training), training.stage
+        following = [other for other in TRAININGS[index + 1 :] if self._run_started or other.stage == stage]
         for other in following:
             if self._total:
-                share = self._share(other) / sum(self._share(each) for each in TRAININGS)
+                share = self._shares[TRAININGS.index(other)]
                 seconds += share * (self._total - self.overhead_seconds())
             else:
                 relative_cost = _EPOCH_COST[other.kind] / _EPOCH_COST[training.kind]
                 seconds += other.epochs(self._settings) * seconds_per_epoch * relative_cost
-        if self._run_started:
-            return seconds + self.overhead_seconds(index)
-        return seconds + sum(_BEFORE[other.kind] for other in following)
+        alone = sum(_BEFORE[other.kind] for other in following)
+        return seconds + (self.overhead_seconds(index) if self._run_started else alone)
 
     def overhead_seconds(self, index: int = -1) -> float:
         """Seconds the run takes outside of training from a training (-1: from its start) on."""
-        stages = 1 + (index < 2) + (index < 0)  # stages not yet started
-        seconds = stages * (_STAGE_START + _STAGE_END)
+        seconds = (1 + (index < 2) + (index < 0)) * (_STAGE_START + _STAGE_END)  # of stages to start
         seconds += sum(_FIRST.get(at, _BEFORE[TRAININGS[at].kind]) for at in range(index + 1, len(TRAININGS)))
         return self._pace() * (seconds + generation_seconds(self._settings))
 
@@ -211,10 +204,3 @@ class TimeBudget:
             return 1.0
         took, expected = (sum(values) for values in zip(*self.overheads.values(), strict=True))
         return min(_SLOWEST, max(_FASTEST, took / expected))
-
-    def _share(self, training):
-        phase_methods = selected_methods(self._settings["phase-method"]).values()
-        unused = training == Training("phase", "generator") and not any(
-            method.generates_phase for method in phase_methods
-        )
-        return _UNUSED_SHARE if unused else _SHARES[training.kind]

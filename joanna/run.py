@@ -21,22 +21,16 @@ PROJECT = Path(config.__file__).resolve().parent
 WEIGHTS_ENDING = ".weights.h5"
 
 
-@dataclass(frozen=True)
+@dataclass
 class Training:
     """One of the trainings of a run."""
 
     component: str  # phase or magnitude
     kind: str  # autoencoder, spliced (the autoencoder with two LSTM layers) or generator
 
-    @property
-    def stage(self) -> str:
-        """The stage that runs it."""
-        return "autoencoder" if self.kind == "autoencoder" else "lstm"
-
-    @property
-    def key(self) -> str:
-        """Its name in weights files and in the keys of random numbers."""
-        return "new" if self.kind == "generator" else self.kind
+    def __post_init__(self):
+        self.stage = "autoencoder" if self.kind == "autoencoder" else "lstm"
+        self.key = "new" if self.kind == "generator" else self.kind  # in files and random numbers
 
     @property
     def label(self) -> str:
@@ -56,7 +50,7 @@ class Run:
     """The settings of a run and the paths of its files."""
 
     def __init__(self, settings: dict, root: Path = PROJECT):
-        """A run with `settings`; `root` holds output/ and weights/, and relative sources start there."""
+        """`root` holds output/ and weights/, and relative sources start there."""
         self.settings, self.root = settings, root
         self.output = root / "output" / settings["name"]
         self.weights = root / "weights" / settings["name"]
@@ -69,9 +63,8 @@ class Run:
 
     def weights_file(self, component: str, stage: str) -> Path:
         """Weights of a component that `stage` (autoencoder or lstm) trains."""
-        name = f"{component}-{self.settings['lstm-file']}"
-        if stage == "autoencoder":
-            name = self.settings[f"{component}-encoder"]
+        lstm_file = f"{component}-{self.settings['lstm-file']}"
+        name = self.settings[f"{component}-encoder"] if stage == "autoencoder" else lstm_file
         return self.weights / (name + WEIGHTS_ENDING)
 
     def result_file(self, component: str) -> Path:
@@ -90,8 +83,7 @@ class Run:
     def save_settings(self, settings: dict | None = None) -> None:
         """Write settings.yaml from `settings`, by default the run's own; it resumes from the weights."""
         content = {**(settings or self.settings), "load-weights": True}
-        text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
-        files.write_text(self.settings_file, text)
+        files.write_text(self.settings_file, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -105,12 +97,21 @@ class Run:
         for folder in folders:
             folder.mkdir(parents=True, exist_ok=True)
             if not os.access(folder, os.W_OK | os.X_OK):  # now, not after hours of training
-                raise UserError(
-                    f"{folder} cannot be written to; change its permissions or choose another name"
-                )
+                advice = "change its permissions or choose another name"
+                raise UserError(f"{folder} cannot be written to; {advice}")
         path = self.output / ".lock"
         with path.open("a+") as file:
-            self._lock(file)
+            try:
+                with contextlib.suppress(ImportError):  # not on Windows
+                    import fcntl
+
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                raise UserError(
+                    f"process {file.read().strip() or '?'} is working on '{self.settings['name']}'; "
+                    "wait for it, stop it, or choose another name"
+                ) from None
             file.truncate(0)
             print(os.getpid(), file=file, flush=True)
             try:
@@ -119,17 +120,3 @@ class Run:
                 for folder in new:  # a mistyped source leaves no folders
                     if all(inside == path for inside in folder.iterdir()):
                         shutil.rmtree(folder, ignore_errors=True)
-
-    def _lock(self, file):
-        try:
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except ImportError:  # not on Windows
-            pass
-        except BlockingIOError:
-            file.seek(0)
-            raise UserError(
-                f"process {file.read().strip() or '?'} is working on '{self.settings['name']}'; "
-                "wait for it, stop it, or choose another name"
-            ) from None

@@ -37,8 +37,7 @@ def mel_filters() -> np.ndarray:
     mel(f) = 2595 log10(1 + f / 700), O'Shaughnessy 1987, Speech Communication.
     """
     low, high = 2595 * np.log10(1 + np.array([FMIN, FMAX]) / 700)
-    mels = np.linspace(low, high, N_MELS + 2)
-    edges = 700 * (10 ** (mels / 2595) - 1)
+    edges = 700 * (10 ** (np.linspace(low, high, N_MELS + 2) / 2595) - 1)
     frequencies = np.fft.rfftfreq(N_FFT, 1 / SAMPLE_RATE)
     rising = (frequencies - edges[:-2, None]) / np.diff(edges)[:-1, None]
     falling = (edges[2:, None] - frequencies) / np.diff(edges)[1:, None]
@@ -157,8 +156,7 @@ def matching_windows(mel: np.ndarray, other: np.ndarray, mean: np.ndarray) -> np
 def longest_run(matches: np.ndarray) -> tuple[float, float, float]:
     """Longest shared passage, a diagonal run of `matching_windows` ``(N, M)``.
 
-    Returns:
-        Duration (0 if nothing matches), start in the first and in the other signal, in seconds.
+    Its duration (0 if nothing matches) and start in the first and in the other signal, in seconds.
     """
     longest, end, other_end = 0, 0, 0
     runs = np.zeros(matches.shape[1], int)  # windows in the run that ends at each
@@ -169,8 +167,8 @@ def longest_run(matches: np.ndarray) -> tuple[float, float, float]:
     if not longest:
         return 0.0, 0.0, 0.0
     back = (longest - 1) * _WINDOW_STEP
-    seconds = np.array([back + _WINDOW_FRAMES, end - back, other_end - back]) * HOP_LENGTH / SAMPLE_RATE
-    return float(seconds[0]), float(seconds[1]), float(seconds[2])
+    frames = np.array([back + _WINDOW_FRAMES, end - back, other_end - back])
+    return tuple((frames * HOP_LENGTH / SAMPLE_RATE).tolist())
 
 
 def loop(mel: np.ndarray, mean: np.ndarray) -> float:
@@ -295,43 +293,40 @@ class Reference:
             + max(0.0, scores["copied"] - max(_COPIED_LIMIT, self.baselines["copied-halves"]))
         )
 
+    def _texts(self, scores):
+        """Rows to show for a clip, each with its value and baselines, e.g. "4.1/s (song 3.5/s)"."""
+        for row in SCORES:
+            text = row.unit.format
+            own = [f"{name} {text(self.baselines[key])}" for key, (name, _) in row.baselines.items()]
+            if not row.needs or scores[row.needs]:
+                yield row, text(scores[row.key]) + (f" ({', '.join(own)})" if own else "")
+
     def line(self, scores: dict[str, float]) -> str:
         """A clip's scores with their baselines, for the terminal."""
-        texts = _texts(scores, self.baselines)
-        return ", ".join(f"{row.label} {text}" for row, text in texts if row.label)
+        return ", ".join(f"{row.label} {text}" for row, text in self._texts(scores) if row.label)
 
+    def hints(self, scores: dict[str, float]) -> list[str]:
+        """Settings to change where a clip copies the song, loops or sounds unlike it."""
+        own, messages = self.baselines, []
+        if scores["copied"] > max(_COPIED_LIMIT, own["copied-halves"]):
+            messages.append("it copies the song: raise variation, or generate more takes")
+        if scores["loop"] > own["loop"] + 2:
+            messages.append("it loops: raise variation, or try other sequence-lengths")
+        if scores["timbre"] > np.sqrt(own["timbre-halves"] * own["timbre-noise"]):
+            messages.append("it is as close to noise as to the song: train longer, or lower variation")
+        return messages
 
-def _texts(scores, baselines):
-    """Rows to show for a clip, each with its value and baselines, e.g. "4.1/s (song 3.5/s)"."""
-    for row in SCORES:
-        own = [f"{name} {row.unit.format(baselines[key])}" for key, (name, _) in row.baselines.items()]
-        if not row.needs or scores[row.needs]:
-            yield row, row.unit.format(scores[row.key]) + (f" ({', '.join(own)})" if own else "")
-
-
-def hints(scores: dict[str, float], baselines: dict[str, float]) -> list[str]:
-    """Settings to change where a clip copies the song, loops or sounds unlike it."""
-    messages = []
-    if scores["copied"] > max(_COPIED_LIMIT, baselines["copied-halves"]):
-        messages.append("it copies the song: raise variation, or generate more takes")
-    if scores["loop"] > baselines["loop"] + 2:
-        messages.append("it loops: raise variation, or try other sequence-lengths")
-    if scores["timbre"] > np.sqrt(baselines["timbre-halves"] * baselines["timbre-noise"]):
-        messages.append("it is as close to noise as to the song: train longer, or lower variation")
-    return messages
-
-
-def describe(scores: dict[str, float], baselines: dict[str, float]) -> list[tuple[str, str]]:
-    """Rows of the report, (label, words): scores with their meaning, then `hints`."""
-    ratio = scores["timbre"] / max(baselines["timbre-halves"], 1e-9)
-    words = {**scores, "closeness": _CLOSENESS[np.searchsorted([0.9, 1.1], ratio, side="right")]}
-    texts = [(row, text) for row, text in _texts(scores, baselines) if row.meaning]
-    rows = [(row.label, f"{text}: {row.meaning.format_map(words)}") for row, text in texts]
-    return rows + [("hint", hint) for hint in hints(scores, baselines)]
+    def describe(self, scores: dict[str, float]) -> list[tuple[str, str]]:
+        """Rows of the report, (label, words): scores with their meaning, then `hints`."""
+        ratio = scores["timbre"] / max(self.baselines["timbre-halves"], 1e-9)
+        words = {**scores, "closeness": _CLOSENESS[np.searchsorted([0.9, 1.1], ratio, side="right")]}
+        texts = [(row, text) for row, text in self._texts(scores) if row.meaning]
+        rows = [(row.label, f"{text}: {row.meaning.format_map(words)}") for row, text in texts]
+        return rows + [("hint", hint) for hint in self.hints(scores)]
 
 
 def picture(signals: list[np.ndarray], sample_rate: int) -> np.ndarray:
-    """Log-mel spectrograms, one above the other in the same colours, as an image ``(H, W, 3)`` uint8.
+    """Log-mel spectrograms, one above the other in the same colors, as an image ``(H, W, 3)`` uint8.
 
     Low frequencies are at the bottom; 4 pixels per band, 2 per frame, 8 between signals.
     """
@@ -341,6 +336,6 @@ def picture(signals: list[np.ndarray], sample_rate: int) -> np.ndarray:
     image = np.full((len(mels) * (height + gap) - gap, width, 3), 255, np.uint8)
     for i, mel in enumerate(mels):
         level = np.clip((mel - low) / max(high - low, 1e-9), 0, 1).repeat(4, axis=0).repeat(2, axis=1)
-        colours = [np.interp(level, np.linspace(0, 1, 5), channel) for channel in _COLORMAP]
-        image[i * (height + gap) :][:height, : level.shape[1]] = np.stack(colours, axis=-1)
+        colors = [np.interp(level, np.linspace(0, 1, 5), channel) for channel in _COLORMAP]
+        image[i * (height + gap) :][:height, : level.shape[1]] = np.stack(colors, axis=-1)
     return image

@@ -25,8 +25,8 @@ class Setting:
     """What a setting may be, and which files depend on it."""
 
     type: type  # of its value; a whole number is accepted for a float
-    low: float | None = None  # smallest value; None: no bound
-    high: float | None = None  # largest value; None: no bound
+    low: float = -math.inf  # smallest value
+    high: float = math.inf  # largest value
     choices: tuple[str, ...] = ()  # words allowed
     stage: str = ""  # stage whose files, and those of later stages, depend on it; empty: none
     training_only: bool = False  # whether trained weights can be used with another value
@@ -78,8 +78,8 @@ SETTINGS = {
     "phase-result": Setting(str),
     "magnitude-result": Setting(str),
 }
-_NAMES = {bool: "True or False", int: "a whole number", float: "a number such as 0.5"}
-_NAMES |= {str: "text", list: "a list such as [24, 48]"}
+_NAMES = {bool: "True or False", int: "a whole number", float: "a number such as 0.5", str: "text"}
+_NAMES[list] = "a list such as [24, 48]"
 
 
 def load(arguments: list[str], generating: bool = False) -> dict:
@@ -97,10 +97,8 @@ def load(arguments: list[str], generating: bool = False) -> dict:
         update = _read_argument(argument, generating)
         for key in update:
             if key not in config.settings:
-                raise UserError(
-                    f"unknown setting {_shortened(key)}{_nearest(key, config.settings)}; "
-                    "--help lists every setting"
-                )
+                nearest = _nearest(key, config.settings)
+                raise UserError(f"unknown setting {_shortened(key)}{nearest}; --help lists every setting")
         settings.update(update)
     return _checked(settings)
 
@@ -109,9 +107,8 @@ def _read_argument(argument, generating):
     """Settings of one word of the command line."""
     if argument.startswith("-"):
         key = argument.lstrip("-").partition("=")[0]
-        advice = "--help lists the options"
-        if key in config.settings:
-            advice = f"settings take no dashes: {key}=VALUE"
+        known = key in config.settings
+        advice = f"settings take no dashes: {key}=VALUE" if known else "--help lists the options"
         raise UserError(f"unknown option {_shortened(argument)}; {advice}")
     if "=" in argument:
         key, text = argument.split("=", 1)
@@ -140,16 +137,14 @@ def _suggestion(word):
 
 
 def _read_value(key, text):
-    if isinstance(config.settings.get(key), str):
-        return text  # YAML would see a comment in 'No #5.wav' and a number in '01'
-    if re.fullmatch(r"\d+(:\d+)+", text):
-        return text  # YAML takes 1:30 for 90
+    # YAML would see a comment in 'No #5.wav', a number in '01' and 90 in 1:30
+    if isinstance(config.settings.get(key), str) or re.fullmatch(r"\d+(:\d+)+", text):
+        return text
     try:
         return yaml.safe_load(text)
     except _UNREADABLE:
-        raise UserError(
-            f"{_shortened(key)}: cannot read the value {_shortened(text)}; write key=value"
-        ) from None
+        message = f"{_shortened(key)}: cannot read the value {_shortened(text)}; write key=value"
+        raise UserError(message) from None
 
 
 def _shortened(value):
@@ -208,23 +203,20 @@ def _checked_value(key, value, setting):
     if setting.type is float and type(value) in (int, str):  # YAML takes 1e-4 for a word
         with contextlib.suppress(ValueError, OverflowError):
             value = float(value)
-    bounds = f"{setting.low} or more" if setting.high is None else f"{setting.low} to {setting.high}"
-    expected = _NAMES[setting.type]
-    if setting.type is str and setting.choices:
-        expected = ", ".join(setting.choices)
-    elif setting.type is not list:
-        expected += "" if setting.low is None else f", {bounds}"
-        expected += "".join(f" or {choice}" for choice in setting.choices)
-    if type(value) is not setting.type or (setting.type is str and setting.choices):
+    bounds = f"{setting.low} to {setting.high}" if setting.high < math.inf else f"{setting.low} or more"
+    possible, expected = type(value) is setting.type, _NAMES[setting.type]
+    if setting.type in (int, float):
+        expected += f", {bounds}" + "".join(f" or {choice}" for choice in setting.choices)
+        if possible:
+            possible, expected = setting.low <= value <= setting.high, bounds
+    elif setting.choices:
+        possible, expected = False, ", ".join(setting.choices)
+    elif possible and setting.type is list:
+        expected = f"1 to 100 whole numbers from {bounds}"
+        in_bounds = [type(number) is int and setting.low <= number <= setting.high for number in value]
+        possible = 1 <= len(value) <= 100 and all(in_bounds)
+    if not possible:
         raise UserError(f"{key} is {_shortened(value)}; expected {expected}")
-    numbers = [value]
-    if setting.type is list:
-        numbers, bounds = value, f"1 to 100 whole numbers from {bounds}"
-        if not 1 <= len(value) <= 100 or any(type(number) is not int for number in value):
-            raise UserError(f"{key} is {_shortened(value)}; expected {bounds}")
-    high = math.inf if setting.high is None else setting.high
-    if setting.low is not None and not all(setting.low <= number <= high for number in numbers):
-        raise UserError(f"{key} is {_shortened(value)}; expected {bounds}")
     return value
 
 
@@ -232,14 +224,11 @@ def _check_file_names(settings):
     encoders, results = ("phase-encoder", "magnitude-encoder"), ("phase-result", "magnitude-result")
     for key in ("name", "coded-file", "lstm-file", *encoders, *results):
         if not re.fullmatch(PLAIN_NAME, settings[key]):
-            raise UserError(
-                f"{key} is {_shortened(settings[key])}; expected a plain name of letters, digits, ' ', "
-                "'.', '-', '_'"
-            )
+            expected = "a plain name of letters, digits, ' ', '.', '-', '_'"
+            raise UserError(f"{key} is {_shortened(settings[key])}; expected {expected}")
     output = ["frames", *(settings[key] for key in ("coded-file", *results))]
-    weights = [settings[key] for key in encoders]
-    weights += [f"{component}-{settings['lstm-file']}" for component in ("phase", "magnitude")]
-    for names in (output, weights):
+    lstms = [f"{component}-{settings['lstm-file']}" for component in ("phase", "magnitude")]
+    for names in (output, [*(settings[key] for key in encoders), *lstms]):
         for index, name in enumerate(names):
             if name.lower() in (other.lower() for other in names[:index]):
                 raise UserError(f"two files would be named '{name}'; give each its own name")
@@ -261,11 +250,9 @@ def _check_shapes(settings):
             f"layer-count {settings['layer-count']} x dim-decrease {settings['dim-decrease']} leaves "
             f"no units of frame-length {settings['frame-length']} at the bottleneck; lower one"
         )
-    if settings["section-count"] != "auto" and settings["seed-section"] >= settings["section-count"]:
-        raise UserError(
-            f"seed-section is {settings['seed-section']}; section-count is "
-            f"{settings['section-count']}, so expected 0 to {settings['section-count'] - 1}"
-        )
+    count, seed = settings["section-count"], settings["seed-section"]
+    if count != "auto" and seed >= count:
+        raise UserError(f"seed-section is {seed}; section-count is {count}, so expected 0 to {count - 1}")
 
 
 def bottleneck(settings: dict) -> int:

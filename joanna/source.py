@@ -68,9 +68,7 @@ def load_source(root: Path, settings: dict) -> tuple[np.ndarray, list[str]]:
     if not parts:
         raise UserError(f"start is {settings['start']:g}; {', '.join(too_short[:3])}: lower it")
     notes += [f"{duration}, ends before start {settings['start']:g}: skipped" for duration in too_short]
-    total = sum(map(len, parts))
-    if limit:
-        total = min(total, limit)
+    total = min(sum(map(len, parts)), limit or math.inf)
     if len(parts) > 1:
         if settings["section-count"] != "auto":
             total = min(total, settings["section-count"] * settings["block-count"] * hop(settings))

@@ -1,28 +1,22 @@
 """Spectra of audio: STFT, phase and magnitude, normalization, distances between frames."""
 
-from typing import TYPE_CHECKING
-
 import numpy as np
-
-if TYPE_CHECKING:
-    from scipy.signal import ShortTimeFFT
 
 COMPONENTS = ("phase", "magnitude")
 _MIN_STD = 1e-6  # a bin with less is constant
 
 
-def transform(frame_length: int, overlap: int) -> "ShortTimeFFT":
-    """Two-sided STFT with a square-root Hann window.
+def window_pair(frame_length: int, overlap: int) -> tuple[np.ndarray, np.ndarray]:
+    """Window ``(F,)`` of the STFT, a square-root Hann window, and its dual ``(F,)`` of the inverse.
 
     At overlap 2 the window is its own dual (Griffin and Lim 1984, IEEE TASSP 32(2)): the inverse of
     unchanged frames is exact, changed frames join without clicks. It is invertible at any overlap
     (frame length / hop) of 2 or more.
     """
-    from scipy.signal import ShortTimeFFT  # takes a second to import
-    from scipy.signal.windows import hann
+    from scipy.signal import ShortTimeFFT, windows  # takes a second to import
 
-    window = np.sqrt(hann(frame_length, sym=False))
-    return ShortTimeFFT(window, frame_length // overlap, fs=1, fft_mode="twosided")
+    window = np.sqrt(windows.hann(frame_length, sym=False))
+    return window, ShortTimeFFT(window, frame_length // overlap, fs=1).dual_win.real
 
 
 def stft(audio: np.ndarray, frame_length: int, overlap: int) -> np.ndarray:
@@ -32,9 +26,8 @@ def stft(audio: np.ndarray, frame_length: int, overlap: int) -> np.ndarray:
     """
     if len(audio) < frame_length:
         raise ValueError(f"audio has {len(audio)} samples; a frame has {frame_length}")
-    window = transform(frame_length, overlap).win
     frames = np.lib.stride_tricks.sliding_window_view(audio, frame_length)[:: frame_length // overlap]
-    return np.fft.fft(frames * window)
+    return np.fft.fft(frames * window_pair(frame_length, overlap)[0])
 
 
 def istft(spectra: np.ndarray, overlap: int) -> np.ndarray:
@@ -43,12 +36,10 @@ def istft(spectra: np.ndarray, overlap: int) -> np.ndarray:
     The first and last F - hop samples fade, because fewer frames overlap there.
     """
     frame_count, frame_length = spectra.shape
-    sft = transform(frame_length, overlap)
-    hop = sft.hop
-    frames = np.fft.ifft(spectra).real * sft.dual_win.real
+    hop, (_, window) = frame_length // overlap, window_pair(frame_length, overlap)
     audio = np.zeros((frame_count - 1) * hop + frame_length)
-    for index, frame in enumerate(frames):
-        audio[index * hop : index * hop + frame_length] += frame
+    for index, frame in enumerate(np.fft.ifft(spectra).real * window):
+        audio[index * hop :][:frame_length] += frame
     return audio
 
 
@@ -72,7 +63,8 @@ def normalize(frames: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
     Constant bins become 0, with a std of 1.
     """
-    mean, std = frames.mean(axis=0), _std(frames)
+    mean, std = frames.mean(axis=0), frames.std(axis=0)
+    std = np.where(std > _MIN_STD, std, 1.0)
     return ((frames - mean) / std).astype(np.float32), mean.astype(np.float32), std.astype(np.float32)
 
 
@@ -81,38 +73,24 @@ def denormalize(frames: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.nda
     return frames * std + mean
 
 
-def match_statistics(frames: np.ndarray) -> np.ndarray:
-    """Restore mean 0 and standard deviation 1 in every bin of normalized frames ``(M, F)``."""
-    return (frames - frames.mean(axis=0)) / _std(frames)
-
-
 def normalized_error(frames: np.ndarray, predicted: np.ndarray) -> float:
     """Mean squared error of normalized frames over their variance; 0 is perfect, 1 is the mean frame."""
     return float(np.mean(np.square(frames - predicted)) / np.mean(np.square(frames)))
 
 
-def _std(frames):
-    """Standard deviation of each bin ``(F,)``, 1 for constant bins."""
-    std = frames.std(axis=0)
-    return np.where(std > _MIN_STD, std, 1.0)
-
-
 class FrameDistances:
-    """Mean squared differences from two-sided reference frames ``(M, F)``, over the bins up to Nyquist.
+    """Mean squared differences from two-sided reference frames ``(M, F)``, over the `bins` up to Nyquist.
 
-    Attributes:
-        frames: the reference up to Nyquist, ``(M, B)``.
-        squares: sum of squares of each reference frame, ``(M,)``.
-        bins: B = F // 2 + 1.
+    `bins` is F // 2 + 1, `squares` ``(M,)`` the sum of squares of each reference frame.
     """
 
     def __init__(self, reference: np.ndarray):
         self.bins = reference.shape[1] // 2 + 1
-        self.frames = reference[:, : self.bins]
-        self.squares = np.square(self.frames).sum(axis=1)
+        self._reference = reference[:, : self.bins]
+        self.squares = np.square(self._reference).sum(axis=1)
 
     def __call__(self, frames: np.ndarray) -> np.ndarray:
         """Distances ``(K, M)`` of two-sided frames ``(K, F)`` from the reference."""
         frames = frames[:, : self.bins]
         squares = np.square(frames).sum(axis=1)[:, None]
-        return (squares + self.squares - 2 * frames @ self.frames.T) / self.bins
+        return (squares + self.squares - 2 * frames @ self._reference.T) / self.bins

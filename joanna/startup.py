@@ -6,8 +6,6 @@ import shlex
 import signal
 import sys
 
-PACKAGES = ("numpy", "scipy", "yaml", "h5py", "keras", "tensorflow")
-
 
 def prepare() -> None:
     """Check that the packages are installed, and let Ctrl-C interrupt their import.
@@ -18,7 +16,7 @@ def prepare() -> None:
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         # the shell of run.sh starts its stages with SIGINT ignored
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    for package in PACKAGES:
+    for package in ("numpy", "scipy", "yaml", "h5py", "keras", "tensorflow"):
         if not importlib.util.find_spec(package):
             command = shlex.join([os.path.basename(sys.argv[0]), *sys.argv[1:]])
             print(

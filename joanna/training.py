@@ -63,9 +63,8 @@ class EpochBatches(keras.utils.PyDataset):
     def __init__(self, batches: Callable[[int], list], epoch: int = 0, devices: int = 1):
         super().__init__()
         self._batches, self._epoch, self._current = batches, epoch, batches(epoch)
-        self._devices = devices
+        self._first, self._devices = 0, devices
         self.parts = parts_of(len(self._current))  # of an epoch
-        self._first = 0
 
     def __len__(self) -> int:
         return len(self._current) // self.parts
@@ -102,12 +101,12 @@ class EpochBatches(keras.utils.PyDataset):
         dataset = tf.data.Dataset.from_generator(endless, output_signature=signature).with_options(options)
         model.fit(dataset, steps_per_epoch=len(self), **arguments)
 
-    def select(self, keras_epoch: int) -> None:
-        """Prepare the batches of a Keras epoch."""
-        epoch, part = divmod(keras_epoch, self.parts)
+    def select(self, keras_epoch: int) -> tuple[int, int]:
+        """Prepare the batches of a Keras epoch; its `position`."""
+        epoch, self._first = self.position(keras_epoch)
         if epoch != self._epoch:
             self._epoch, self._current = epoch, self._batches(epoch)
-        self._first = part * len(self)
+        return epoch, self._first
 
     def position(self, keras_epoch: int) -> tuple[int, int]:
         """Epoch and step at which a Keras epoch starts."""
@@ -116,10 +115,7 @@ class EpochBatches(keras.utils.PyDataset):
 
 
 def fit(
-    task: Task,
-    checkpoint: Checkpoint,
-    budget: TimeBudget,
-    callbacks: Sequence[keras.callbacks.Callback] = (),
+    task: Task, checkpoint: Checkpoint, budget: TimeBudget, callbacks: Sequence[keras.callbacks.Callback] = ()
 ) -> None:
     """Train with Adam from the checkpoint to the goal: all iterations, or the epochs that fit the time.
 
@@ -127,22 +123,18 @@ def fit(
     bit-identical results. Weights are saved at the ends of iterations and every 45 s. Ctrl-C and SIGTERM
     end it after the current epoch. An exploding loss resumes from the last save at half the rate.
 
-    Args:
-        task: what to train.
-        checkpoint: holds a network that shares the weights of the model.
-        budget: the time left.
-        callbacks: further callbacks, called after the epoch was saved.
+    The network of `checkpoint` shares the weights of the model. `callbacks` run after an epoch was saved.
 
     Raises:
         UserError: the loss explodes at an eighth of the rate, too.
         Stopped: by Ctrl-C or SIGTERM.
     """
     training, settings = task.training, checkpoint.run.settings
-    progress, limit = checkpoint.state.of(training.key), budget.limit(training)
-    rates = compile_model(task.model)
-    if not limit:
+    progress, rates = checkpoint.state.of(training.key), compile_model(task.model)
+    if not settings["minutes"]:
         progress.goal = training.epochs(settings)
     elif not progress.goal:
+        limit = functools.partial(budget.seconds_for, training)
         progress.goal = epochs_within(limit, task, rates)
         print(f"{training.label}: {progress.goal:,} epochs fit into {duration(limit())}", flush=True)
     goal = progress.goal
@@ -157,8 +149,7 @@ def fit(
             rate = task.learning_rate * 0.5**progress.halvings
             rates.peak.assign(rate)
             try:
-                _fit_from_checkpoint(task, checkpoint, rates, budget, stop, callbacks)
-                return
+                return _fit_from_checkpoint(task, checkpoint, rates, budget, stop, callbacks)
             except FloatingPointError:
                 failed, halvings = progress.epochs + 1, progress.halvings + 1
             if halvings > _HALVINGS:
@@ -166,10 +157,7 @@ def fit(
                     f"{training.label}: the loss exploded at epoch {failed:,}, at a learning rate of "
                     f"{rate:g} after {_HALVINGS} halvings; lower learning-rate or generator-rate"
                 )
-            known = set(checkpoint.state.progress)
-            checkpoint.load()
-            for key in set(checkpoint.state.progress) - known:  # forgotten before, but still in the file
-                checkpoint.state.forget(key)
+            checkpoint.restore()
             progress = checkpoint.state.of(training.key)
             progress.halvings, progress.goal = halvings, goal
             print(
@@ -189,21 +177,12 @@ def _fit_from_checkpoint(task, checkpoint, rates, budget, stop, callbacks):
     for variable, value in zip(model.optimizer.variables, state.moments.pop(training.key, []), strict=False):
         variable.assign(value)
     model.optimizer.iterations.assign(first * len(data))
-    session = control.Session(training, checkpoint, data, budget)
-    start, best = first / data.parts, min((row[2] for row in session.history), default=math.inf)
+    best = min((loss for _, _, loss in state.history.get(training.key, [])), default=math.inf)
     run_left = functools.partial(budget.run_left, training)
-    with ProgressDisplay(training.label, start, progress.goal, best, run_left) as display:
-        own_callbacks = [
-            control.PrepareEpoch(session),
-            control.ExplodingLoss(),
-            control.TimeLimit(session),
-            control.SaveProgress(session, stop),
-            control.ShowProgress(session, display),
-        ]
-        epochs = progress.goal * data.parts
-        callbacks = [*own_callbacks, *callbacks]
-        data.fit(model, initial_epoch=first, epochs=epochs, callbacks=callbacks)
-    stop.check()  # a signal during the last preview
+    with ProgressDisplay(training.label, first / data.parts, progress.goal, best, run_left) as display:
+        session = control.Session(training, checkpoint, data, budget, stop, display)
+        callbacks = [*(callback(session) for callback in control.CALLBACKS), *callbacks]
+        data.fit(model, initial_epoch=first, epochs=progress.goal * data.parts, callbacks=callbacks)
 
 
 def compile_model(model: keras.Model) -> WarmupCosine:
@@ -239,8 +218,7 @@ def epochs_within(limit: Callable[[], float], task: Task, rates: WarmupCosine) -
 def step_seconds(model: keras.Model, batches: list) -> float:
     """Measured seconds of a training step of a compiled model."""
     data = EpochBatches(lambda epoch: batches, devices=model.distribute_strategy.num_replicas_in_sync)
-    epochs = 3
     for _ in range(2):  # the first one traces
         started = time.monotonic()
-        data.fit(model, epochs=epochs)
-    return (time.monotonic() - started) / (epochs * len(data))
+        data.fit(model, epochs=3)
+    return (time.monotonic() - started) / (3 * len(data))

@@ -97,8 +97,8 @@ class SmallTraining:
         root.mkdir(exist_ok=True)
         source = write_wav(root / "song.wav", tone(0.1))
         self.run = tiny_run(root, f"source={source}", "lstm-epoch=3", *words)
-        self.path, self.epoch_steps = root / "x.weights.h5", steps
-        self.checkpoint = Checkpoint(self.path, self.run, "lstm", "song")
+        self.checkpoint = Checkpoint(self.run, "phase", "lstm", "song")
+        self.path, self.epoch_steps = self.checkpoint.path, steps
         keras.utils.set_random_seed(0)
         layers = [keras.layers.Dense(5), keras.layers.Dropout(0.5), keras.layers.Dense(5)]
         self.network, self.model = (keras.Sequential([keras.Input((5,)), *layers]) for _ in range(2))

@@ -7,6 +7,7 @@ from helpers import tiny_run
 
 import preprocess
 from joanna import artifacts, files
+from joanna.batches import random_windows, windows_at
 from joanna.errors import UserError
 
 
@@ -48,9 +49,7 @@ def test_nan_inf_and_other_types_are_refused(run, bad):
 def test_files_of_other_settings_or_another_song_are_refused(run, tmp_path, song):
     save(run, {})
     other = tiny_run(tmp_path, f"source={song}", "overlap=4")
-    assert_refused(
-        other, r"overlap 2, the settings say 4 \(to keep it, set overlap=2 or another name=\)"
-    )
+    assert_refused(other, r"overlap 2, the settings say 4 \(to keep it, set overlap=2 or another name=\)")
     load(tiny_run(tmp_path, f"source={song}", "dropout=0.1", "layer-count=1"), {})  # of later stages
     song.write_bytes(song.read_bytes() + b"1")
     assert_refused(run, "made from another recording")
@@ -130,9 +129,16 @@ def test_files_of_earlier_versions_are_read(run, capsys):
         (["section-count=1", "block-count=2"], "make 1 frames, too few"),
     ],
 )
-def test_what_training_and_generating_would_refuse_is_refused_first(run, tmp_path, song, words, message):
+def test_settings_that_do_not_fit_the_song_are_refused_before_training(run, tmp_path, song, words, message):
     for exists in (False, True):
         with pytest.raises(UserError, match=message):
             preprocess.main(tiny_run(tmp_path, f"source={song}", *words))
         assert run.frames_file.exists() == exists
         preprocess.main(run)
+
+
+def test_windows_start_anywhere_and_hold_the_frames_that_follow():
+    starts = random_windows(500, 30, 8, np.random.default_rng(0))
+    assert set(starts) == set(range(23))
+    windows = windows_at(np.arange(30.0)[:, None], starts, 8)
+    np.testing.assert_array_equal(windows[:, :, 0], starts[:, None] + np.arange(8))

@@ -134,7 +134,7 @@ def test_wrong_arguments_are_named(monkeypatch, capsys, words, message):
 
 
 @pytest.mark.parametrize("script", STAGES)
-def test_a_script_without_its_packages_names_the_command_that_has_them(script):
+def test_a_script_without_its_packages_names_the_command_to_run(script):
     command = [sys.executable, "-S", f"{script}.py", "demo", "name=a b"]
     result = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True)
     assert (result.returncode, result.stdout, result.stderr.count("\n")) == (2, "", 1)
@@ -162,4 +162,3 @@ def test_help_lists_what_a_stage_reads_and_writes_its_settings_and_examples(monk
         words = shlex.split(example, comments=True)
         if "--from" not in words:
             load(words[: words.index("--out")] if "--out" in words else words)
-

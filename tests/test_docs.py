@@ -7,7 +7,7 @@ import pytest
 from helpers import PROJECT
 
 import config
-from joanna.cli import help_text
+from joanna.cli import make_parser
 from joanna.settings import load
 
 PAGES = sorted([*PROJECT.glob("*.md"), *PROJECT.glob("docs/*.md")])
@@ -36,7 +36,7 @@ def test_settings_words():
 def test_the_reference_lists_every_setting_with_default_and_meaning():
     reference = (PROJECT / "docs" / "reference.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| `([\w-]+)` \| `(.*?)` \| (.*) \|$", reference, re.MULTILINE)
-    listed = re.findall(r"^  ([\w-]+) +(.*) \[(.*)\]$", help_text(""), re.MULTILINE)
+    listed = re.findall(r"^  ([\w-]+) +(.*) \[(.*)\]$", make_parser("").format_help(), re.MULTILINE)
     assert {key for key, _, _ in listed} == set(config.settings)
     assert rows == [(key, default, meaning) for key, meaning, default in listed]
 

@@ -47,9 +47,7 @@ def test_weights_move_freely_to_the_stock_layer(tmp_path, trained):
     (ours, frames, _), stock = trained, _network(keras.layers.LSTM)
     ours.save_weights(tmp_path / "ours.weights.h5")
     stock.load_weights(tmp_path / "ours.weights.h5")
-    np.testing.assert_allclose(
-        stock.predict(frames, verbose=0), ours.predict(frames, verbose=0), atol=1e-6
-    )
+    np.testing.assert_allclose(stock.predict(frames, verbose=0), ours.predict(frames, verbose=0), atol=1e-6)
 
 
 def test_any_batch_and_length(trained):
@@ -58,7 +56,7 @@ def test_any_batch_and_length(trained):
         assert ours.predict(np.ones(shape, "float32"), verbose=0).shape == shape
 
 
-def test_a_trained_network_leaves_memory():
+def test_the_memory_of_a_trained_network_is_released():
     def handles():
         gc.collect()
         tensors = [thing for thing in gc.get_objects() if type(thing).__name__ == "EagerTensor"]
@@ -69,11 +67,11 @@ def test_a_trained_network_leaves_memory():
         network.compile(optimizer=fast.Adam(), loss="mse")
         network.train_on_batch(np.zeros((2, 3, 4)), np.zeros((2, 3, 4)))
 
-    with fast.forgetting():  # whatever Keras itself sets up once
+    with fast.released_custom_gradients():  # objects that Keras creates once
         train()
     before = handles()
-    with fast.forgetting():
+    with fast.released_custom_gradients():
         train()
     assert handles() == before
     train()
-    assert handles() > before  # what `forgetting` is for
+    assert handles() > before  # so the context is needed

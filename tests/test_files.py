@@ -29,9 +29,7 @@ def test_a_checksum_shows_every_alteration(path):
         files.digest(path)
 
 
-@pytest.mark.parametrize(
-    "error", [OSError(28, "No space left"), RuntimeError("HDF5: no space"), KeyError]
-)
+@pytest.mark.parametrize("error", [OSError(28, "No space left"), RuntimeError("HDF5: no space"), KeyError])
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(path, error):
     before = path.read_bytes()
 

@@ -32,7 +32,7 @@ def test_part_generation_equals_the_plain_loop(network):
         assert np.std(plain[-1] - plain[-4]) > 0.01 * np.std(plain)
 
 
-def test_whole_generation_feeds_all_of_it_back(network):
+def test_whole_generation_feeds_the_whole_output_back(network):
     seed = np.random.default_rng(0).normal(size=(5, 64)).astype("float32")
     outputs = [network.predict(seed[None], verbose=0)]
     for _ in range(7):
@@ -62,9 +62,7 @@ def generator(tmp_path, network, *words):
 
 
 def test_every_job_has_its_own_frames_which_repeat(tmp_path, network, capsys):
-    jobs = [
-        Job(method, length, take) for method in ("part", "whole") for length, take in ((4, 0), (4, 1))
-    ]
+    jobs = [Job(method, length, take) for method in ("part", "whole") for length, take in ((4, 0), (4, 1))]
     frames = generator(tmp_path, network).generate(jobs)
     assert list(frames) == jobs
     # 0.5 s and a frame at both ends, which are cut off, at a hop of 32 samples
@@ -91,16 +89,12 @@ def test_loops_are_printed(tmp_path, capsys):
 def test_an_output_that_is_not_finite_is_refused(tmp_path):
     network = model.build(tiny_run(tmp_path).settings).predictor
     network.set_weights([np.nan * weight for weight in network.get_weights()])
-    with pytest.raises(
-        UserError, match="part, sequences of 4, take 1: the network's output is Na"
-    ) as error:
+    with pytest.raises(UserError, match="part, sequences of 4, take 1: the network's output is Na") as error:
         generator(tmp_path, network).generate([Job("part", 4, 0)])
     assert error.value.rerun == "lstm"
 
 
 def test_an_error_in_one_job_stops_the_others(tmp_path, network, capsys):
     with pytest.raises(KeyError):
-        generator(tmp_path, network).generate(
-            [Job("odd", 4, 0), *(Job("part", 4, k) for k in range(50))]
-        )
+        generator(tmp_path, network).generate([Job("odd", 4, 0), *(Job("part", 4, k) for k in range(50))])
     assert "take 50\n" not in capsys.readouterr().out

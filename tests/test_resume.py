@@ -2,17 +2,28 @@
 
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 
 import pytest
-from helpers import PROJECT, SmallTraining, contents, copy_project, run_as_script, run_script
-from helpers import STAGES, TINY, tiny_run, tone, write_wav
+from helpers import (
+    PROJECT,
+    STAGES,
+    TINY,
+    SmallTraining,
+    contents,
+    copy_project,
+    run_as_script,
+    tiny_run,
+    tone,
+    write_wav,
+)
+from scipy.io import wavfile
 
 import autoencoder
 import generate
@@ -24,22 +35,24 @@ from joanna.checkpoint import Checkpoint
 from joanna.errors import Stopped, UserError
 from joanna.previews import Previews
 from joanna.resources import TimeBudget
-from joanna.run import Run
+from joanna.run import Run, Training
 
 KEY = SmallTraining.training.key
 # 40 steps in an epoch of each training, so that it is cut into two parts
 CUT = ["layer-count=1", "lstm-layers=1", "batch-size=3", "window-length=3", "window-batch=1"]
-CUT += ["ae-epoch=3", "ae-iteration=2", "lstm-epoch=2", "lstm-iteration=2", "method=part"]
+CUT += ["ae-epoch=3", "ae-iteration=2", "lstm-epoch=3", "lstm-iteration=2", "method=part"]
 CUT += ["sequence-lengths=[4]", "generate-seconds=0.25"]
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """A run that was never interrupted."""
+    """A run without previews that was never interrupted; its trainings have other labels."""
     root = tmp_path_factory.mktemp("whole")
     run = tiny_run(root, f"source={write_wav(root / 'song.wav', tone())}", *CUT)
-    for stage in (preprocess, autoencoder, lstm, generate):
-        stage.main(run)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Training, "label", "a training")
+        for stage in (preprocess, autoencoder, lstm, generate):
+            stage.main(run)
     return run
 
 
@@ -51,12 +64,12 @@ def copy(whole, tmp_path):
     return Run(whole.settings, tmp_path)
 
 
-@pytest.mark.parametrize(("steps", "parts"), [(3, 1), (40, 2)])
-def test_stopped_after_any_epoch_gives_bit_identical_results(tmp_path, capsys, steps, parts):
-    uninterrupted = SmallTraining(tmp_path / "whole", steps=steps).train()
-    steps_between_saves = steps // parts
-    for stops in range(6 * parts):
-        training = SmallTraining(tmp_path / "stopped", steps=steps)
+@pytest.mark.parametrize(("epochs", "steps", "parts"), [(6, 3, 1), (2, 40, 2)])
+def test_stopped_after_any_epoch_gives_bit_identical_results(tmp_path, capsys, epochs, steps, parts):
+    words, steps_between_saves = [f"lstm-epoch={epochs // 2}"], steps // parts
+    uninterrupted = SmallTraining(tmp_path / "whole", *words, steps=steps).train()
+    for stops in range(epochs * parts):
+        training = SmallTraining(tmp_path / "stopped", *words, steps=steps)
         assert training.resumed == (stops > 0)
         training.signal_at = 1 + stops % steps_between_saves  # the first, the last, or another one
         capsys.readouterr()
@@ -67,9 +80,9 @@ def test_stopped_after_any_epoch_gives_bit_identical_results(tmp_path, capsys, s
         messages = capsys.readouterr().out
         assert "stopping after this epoch" in messages
         if stops:
-            assert f"resuming at epoch {stops // parts + 1} of 6" in messages
+            assert f"resuming at epoch {stops // parts + 1} of {epochs}" in messages
     assert contents(training.path) == uninterrupted
-    assert SmallTraining(tmp_path / "stopped", steps=steps).train() == uninterrupted
+    assert SmallTraining(tmp_path / "stopped", *words, steps=steps).train() == uninterrupted
 
 
 def test_a_second_signal_stops_at_once_and_tears_nothing(tmp_path):
@@ -88,7 +101,7 @@ def test_a_second_signal_stops_at_once_and_tears_nothing(tmp_path):
         training.train()
     assert stopped.value.args == (signal.SIGTERM,)
     assert '"epochs": 3' in contents(training.path)["progress"]
-    assert not [*tmp_path.glob(".*")]  # no unfinished file
+    assert not [*training.path.parent.glob(".*")]  # no unfinished file
     assert SmallTraining(tmp_path).train() == uninterrupted
 
 
@@ -118,7 +131,9 @@ def test_measuring_minutes_changes_no_training_and_a_signal_stops_it_at_once(tmp
     training.scale = send_signal
     code = run_as_script(lambda run: training.train(), "lstm.py", "minutes=0.01")
     assert code == 128 + signal.SIGTERM
-    assert capsys.readouterr().err == f"lstm.py: stopped; to resume: python lstm.py minutes=0.01\n"
+    assert re.fullmatch(
+        r"lstm.py: stopped; to resume: \S*python lstm.py minutes=0.01\n", capsys.readouterr().err
+    )
     assert not training.path.exists()
     # no time is left for more than one epoch
     assert SmallTraining(tmp_path, "minutes=0.01").train() == uninterrupted
@@ -132,14 +147,16 @@ def test_more_iterations_resume(tmp_path):
 
 
 class Interruptions(Previews):
-    """In the place of previews: an explosion at the first step of a training, a stop before another."""
+    """In the place of previews: an explosion at the first step of `spliced`, and stops of `generator`."""
 
-    stop_before = ""
+    stop_before, stop_in = False, None  # the part of an epoch
 
     def callbacks(self, training, checkpoint, network):
-        if training.kind == self.stop_before:
-            raise Stopped(signal.SIGINT)
-        causes = [FloatingPointError] if training.kind == "spliced" else []
+        if training.kind == "generator":
+            if self.stop_before:
+                raise Stopped(signal.SIGINT)
+            return [keras.callbacks.LambdaCallback(on_epoch_begin=self._stop)]
+        causes = [FloatingPointError]
 
         def explode(batch, logs):
             if causes:
@@ -147,13 +164,17 @@ class Interruptions(Previews):
 
         return [keras.callbacks.LambdaCallback(on_train_batch_begin=explode)]
 
+    def _stop(self, epoch, logs):
+        if epoch == self.stop_in:
+            os.kill(os.getpid(), signal.SIGINT)
 
-def _train_phase(run, stop_before=""):
+
+def _train_phase(run, **stops):
     """The LSTM stage of the phase; contents of its weights."""
     frames, latents = Frames.load(run), Latents.load(run)
-    checkpoint = Checkpoint(run.weights_file("phase", "lstm"), run, "lstm", latents.digest)
-    trainer, previews = lstm.Trainer("phase", checkpoint, frames, latents), Interruptions(run, frames)
-    previews.stop_before = stop_before
+    checkpoint = Checkpoint(run, "phase", "lstm", latents.digest)
+    trainer, previews = lstm.Trainer(checkpoint, frames, latents), Interruptions(run, frames)
+    vars(previews).update(stops)
     trainer.train_spliced(TimeBudget(run.settings), previews)
     trainer.train_generator(TimeBudget(run.settings), previews)
     return contents(checkpoint.path)
@@ -165,22 +186,23 @@ def test_more_lstm_iterations_stopped_between_the_trainings_give_bit_identical_r
     data = path.read_bytes()
     uninterrupted = _train_phase(more)
     path.write_bytes(data)
-    with pytest.raises(Stopped):
-        _train_phase(more, stop_before="generator")
+    # in the first part of the epoch in which the generator's own predictions are computed again
+    for stops in ({"stop_before": True}, {"stop_in": 2 * lstm.RESAMPLE_EVERY}):
+        with pytest.raises(Stopped):
+            _train_phase(more, **stops)
     assert _train_phase(more) == uninterrupted
     messages = capsys.readouterr().out
-    assert messages.count("phase spliced: the loss exploded at epoch 5; resuming from epoch 5") == 2
-    assert messages.count("phase spliced: all 6 epochs are already trained") == 1
-    # its targets have changed, so it is trained anew
-    assert messages.count("phase generator: epoch 6 of 6") == 2
-    assert "phase generator: resuming" not in messages
+    assert messages.count("phase spliced: the loss exploded at epoch 7; resuming from epoch 7") == 2
+    assert messages.count("phase spliced: all 9 epochs are already trained") == 2
+    # its targets have changed, so it starts again
+    assert messages.count("phase generator: resuming") == 1
+    assert "phase generator: resuming at epoch 9 of 9" in messages
 
 
 def test_weights_that_the_coded_file_was_not_made_with_are_refused(copy):
     from joanna import model
 
-    frames, path = Frames.load(copy), copy.weights_file("phase", "autoencoder")
-    checkpoint = Checkpoint(path, copy, "autoencoder", frames.digest)
+    checkpoint = Checkpoint(copy, "phase", "autoencoder", Frames.load(copy).digest)
     layers = model.build(copy.settings).autoencoder.layers
     assert checkpoint.resume(model.sequential((64,), layers, "saved"))
     checkpoint.save("autoencoder", [])  # of equal settings, but another file
@@ -200,13 +222,13 @@ for stage in {STAGES}:
 
 
 def test_scripts_killed_at_random_moments_end_with_the_same_bytes(whole, tmp_path):
-    """The scripts with previews, killed in each stage, against the run without: neither changes a byte."""
+    """Killed in each stage, with previews and the usual labels; `whole` is without any of these."""
     folder, rng = copy_project(tmp_path / "project"), random.Random(time.time_ns())
     words = [*TINY, *CUT, f"source={whole.settings['source']}", "preview-minutes=0.001"]
     weights, output = folder / "weights/song", folder / "output/song"
-    begun = [output / "frames.h5", weights / "phase-encoder.previous.weights.h5"]
-    begun += [weights / "phase-lstm-file.previous.weights.h5", output / "reconstruction.wav", None]
-    for path in begun:
+    begun = [output / ".lock", weights / "phase-encoder.previous.weights.h5"]
+    begun += [weights / "phase-lstm-file.previous.weights.h5", output / "reconstruction.wav"]
+    for path in [*begun, None]:
         process = subprocess.Popen(
             [sys.executable, "-c", SCRIPTS, *words],
             cwd=folder,
@@ -214,19 +236,21 @@ def test_scripts_killed_at_random_moments_end_with_the_same_bytes(whole, tmp_pat
             stderr=subprocess.PIPE,
             text=True,
         )
-        while path and not path.exists() and process.poll() is None:
-            time.sleep(0.01)
         if path:
-            time.sleep(rng.uniform(0, 0.5))
+            while not path.exists() and process.poll() is None:
+                time.sleep(0.01)
+            time.sleep(rng.uniform(0, 0.4))
             process.kill()
         assert process.communicate()[1] == ""
         assert process.returncode == (-signal.SIGKILL if path else 0)
     for path in whole.weights.glob("*.h5"):
         if "previous" not in path.name:
             assert contents(weights / path.name) == contents(path), path.name
-    clips = {path.name: path.read_bytes() for path in whole.output.glob("*.wav")}
-    assert {path.name: path.read_bytes() for path in output.glob("*.wav")} == clips
-    assert len(clips) == 2
+    clips = sorted(path.name for path in whole.output.glob("*.wav"))
+    assert clips == sorted(path.name for path in output.glob("*.wav")) == ["part-4.wav", "reconstruction.wav"]
+    for clip in clips:  # the metadata records preview-minutes
+        sounds = [wavfile.read(folder / clip)[1].tobytes() for folder in (whole.output, output)]
+        assert sounds[0] == sounds[1]
     assert [*(output / "previews").iterdir()]
 
 
@@ -242,15 +266,17 @@ def test_ctrl_c_and_sigterm_save_and_print_the_command_that_resumes(copy, capsys
             time.sleep(0.01)
         os.kill(os.getpid(), number)
 
-    thread = threading.Thread(target=send_signal)
-    thread.start()
-    started = run_as_script(lambda run: autoencoder.main(Run(run.settings, copy.root)), "autoencoder.py", *words)
-    thread.join()
-    assert started == code
+    threading.Thread(target=send_signal, daemon=True).start()
+
+    def main(run):
+        autoencoder.main(Run(run.settings, copy.root))
+
+    assert run_as_script(main, "autoencoder.py", *words) == code
     out, err = capsys.readouterr()
     assert "stopping after this epoch" in out
-    assert err.startswith("autoencoder.py: stopped; to resume: python autoencoder.py")
-    assert err.endswith("load-weights=True\n")
+    assert re.fullmatch(
+        r"autoencoder.py: stopped; to resume: \S*python autoencoder.py .*load-weights=True\n", err
+    )
     assert '"epochs": 0, "steps": 0' not in contents(path)["progress"]
 
 
@@ -259,7 +285,8 @@ def test_a_second_run_of_a_name_is_told_which_process_holds_it(tmp_path):
     script = f"""
 import pathlib, time
 from joanna.run import Run
-with Run({{"name": "song", "coded-file": ""}}, pathlib.Path({str(tmp_path)!r})).locked():
+from joanna.settings import load
+with Run(load(["name=song"]), pathlib.Path({str(tmp_path)!r})).locked():
     print("locked", flush=True)
     time.sleep(60)
 """
@@ -275,11 +302,19 @@ with Run({{"name": "song", "coded-file": ""}}, pathlib.Path({str(tmp_path)!r})).
         pass
 
 
-def test_a_folder_that_cannot_be_written_is_named(tmp_path, song):
+def test_folders_that_cannot_be_written_are_named(tmp_path, song, capsys):
     (tmp_path / "output").write_text("a file in the place of a folder")
     run = tiny_run(tmp_path, f"source={song}")
-    code = run_as_script(lambda _: run.locked().__enter__(), "preprocess.py")
-    assert code == 2
+
+    def main(_):
+        with run.locked():
+            preprocess.main(run)
+
+    assert run_as_script(main, "preprocess.py") == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith(f"preprocess.py: {tmp_path / 'output'}")
+    assert err.count("\n") == 1
 
 
 def test_a_folder_without_permission_is_named_and_left_as_it_was(tmp_path, song):
@@ -306,4 +341,7 @@ def test_a_folder_without_permission_is_named_and_left_as_it_was(tmp_path, song)
             assert str(output) in result.stderr
             assert result.stderr.count("\n") == 1
     output.chmod(0o755)
-    assert {path.name: path.read_text() for path in output.iterdir()} == {".lock": "content", "frames.h5": "content"}
+    assert {path.name: path.read_text() for path in output.iterdir()} == {
+        ".lock": "content",
+        "frames.h5": "content",
+    }

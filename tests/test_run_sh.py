@@ -29,10 +29,11 @@ def project(tmp_path, song):
     return folder
 
 
-def start(folder, *words):
+def start(folder, *words, **variables):
     return subprocess.Popen(
         [folder / "run.sh", *words],
         cwd="/",
+        env={**os.environ, **variables},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -86,20 +87,31 @@ def test_mistakes_end_before_anything_is_made(project, word, message):
     assert not (project / "output").exists()
 
 
+def test_a_link_to_it_and_variables_of_another_python_do_not_matter(project, tmp_path):
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "run.sh").symlink_to("../my project/run.sh")
+    (tmp_path / "yaml.py").write_text("raise ImportError")
+    process = start(tmp_path / "bin", "demmo", PYTHONPATH=str(tmp_path), PYTHONHOME=str(tmp_path))
+    assert process.communicate(timeout=60)[1].startswith("run.sh: unknown preset 'demmo'")
+
+
 def test_help_needs_no_packages_and_a_venv_that_cannot_be_made_leaves_none(project, tmp_path):
     (project / ".venv").unlink()
-    result = subprocess.run([project / "run.sh", "--help"], capture_output=True, text=True, check=True)
-    assert "usage: ./run.sh" in result.stdout
-    assert not (project / ".venv").exists()
     (tmp_path / "bin").mkdir()
-    broken = tmp_path / "bin" / "python3"  # as Debian's without python3-venv: it leaves half of one
+    python = tmp_path / "bin" / "python3"  # as on Debian without python3-venv: it leaves a part of .venv
     lines = '[ "$2" = venv ] || exit 0', "mkdir -p .venv/bin", "touch .venv/bin/python", "exit 1"
-    broken.write_text("\n".join(["#!/bin/sh", *lines]))
-    broken.chmod(0o755)
+    python.write_text("\n".join(["#!/bin/sh", *lines]))
+    python.chmod(0o755)
     path = f"{tmp_path / 'bin'}:/usr/bin:/bin"
-    result = subprocess.run(
-        [project / "run.sh", "demo"], env={"PATH": path}, capture_output=True, text=True
-    )
-    assert (result.returncode, result.stdout) == (2, "")
-    assert "sudo apt install python3-venv" in result.stderr
+    output, errors = start(project, "--help", PATH=path).communicate(timeout=60)
+    assert "usage: ./run.sh" in output
     assert not (project / ".venv").exists()
+    for broken in (False, True):
+        if broken:
+            (project / ".venv" / "bin").mkdir(parents=True)
+        process = start(project, "demo", PATH=path)
+        output, errors = process.communicate(timeout=60)
+        assert process.returncode == 2
+        assert output == broken * "== .venv is incomplete or of another Python: making it again\n"
+        assert "sudo apt install python3-venv" in errors
+        assert not (project / ".venv").exists()

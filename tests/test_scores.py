@@ -145,8 +145,7 @@ def test_hints_name_what_is_wrong():
     reference = scores.Reference(song, RATE, HOP)
 
     def problems(audio):
-        hints = scores.hints(reference.score(audio), reference.baselines)
-        return [hint.split(":")[0] for hint in hints]
+        return [hint.split(":")[0] for hint in reference.hints(reference.score(audio))]
 
     assert problems(other) == []
     assert problems(song) == ["it copies the song"]
@@ -171,15 +170,14 @@ def test_the_keys_of_scores_yaml_and_their_order():
 def test_terminal_and_report_show_the_scores_with_their_baselines():
     song = melody()
     reference = scores.Reference(song, RATE, HOP)
-    baselines = {**reference.baselines, "timbre-halves": 100.0, "onsets": 4.0}
-    reference.baselines = baselines
+    reference.baselines |= {"timbre-halves": 100.0, "onsets": 4.0}
     copy, new = reference.score(song[3 * RATE : 8 * RATE]), reference.score(melody(seed=1))
     assert "longest copy 5.0 s, copied from 3.0 s" in reference.line(copy)
     assert ", onsets 3.8/s (song 4.0/s), " in reference.line({**new, "onsets": 3.8})
     assert "longest copy" not in reference.line({**new, "copied": 0.0})
 
     def rows(timbre, clip):
-        return dict(scores.describe({**clip, "timbre": timbre}, baselines))
+        return dict(reference.describe({**clip, "timbre": timbre}))
 
     assert rows(50, copy)["longest copy"] == "5.0 s: at 0.0 s in the clip, 3.0 s in the song"
     assert rows(50, copy)["hint"].startswith("it copies the song")
@@ -204,7 +202,7 @@ def test_a_row_of_the_table_is_all_that_a_new_score_needs(monkeypatch):
     assert type(clip["peak"]) is type(reference.baselines["peak"]) is float
     text = f"{clip['peak']:.1f} RMS (song {reference.baselines['peak']:.1f} RMS)"
     assert reference.line(clip).endswith(f", peak {text}")
-    assert ("peak", f"{text}: less is more even") in scores.describe(clip, reference.baselines)
+    assert ("peak", f"{text}: less is more even") in reference.describe(clip)
 
 
 def test_clips_shorter_than_the_windows_are_scored():

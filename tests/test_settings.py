@@ -48,9 +48,7 @@ def test_preset_then_override():
 
 
 def test_saved_settings_repeat_the_run(tmp_path):
-    run = tiny_run(
-        tmp_path, "sequence-lengths=[3,5]", "name=again", "source=Ü.wav", "load-weights=False"
-    )
+    run = tiny_run(tmp_path, "sequence-lengths=[3,5]", "name=again", "source=Ü.wav", "load-weights=False")
     run.save_settings()
     assert load([str(run.settings_file)]) == {**run.settings, "load-weights": True}
     assert load(["dropout=0.3", str(run.settings_file)])["dropout"] == 0.3

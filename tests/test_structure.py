@@ -14,9 +14,7 @@ ORDER = """
 """.split()
 MAX_LINES, MAX_PARAMETERS = 60, 6
 MUTATORS = {"append", "extend", "insert", "pop", "remove", "clear", "update", "add", "setdefault"}
-FILES = [
-    path for folder in (".", "joanna", "benchmarks", "tests") for path in PROJECT.glob(f"{folder}/*.py")
-]
+FILES = [path for folder in (".", "joanna", "benchmarks", "tests") for path in PROJECT.glob(f"{folder}/*.py")]
 SOURCES = {str(path.relative_to(PROJECT)): ast.parse(path.read_text(encoding="utf-8")) for path in FILES}
 CODE = {name: tree for name, tree in SOURCES.items() if not name.startswith("tests")}
 
@@ -85,9 +83,7 @@ def test_functions_change_no_state_of_their_module(name):
             for node in nodes(function, ast.Attribute, ast.Subscript)
             if getattr(node, "attr", "") in MUTATORS or not isinstance(node.ctx, ast.Load)
         ]
-        assert not {value.id for value in changed if isinstance(value, ast.Name)} & constants, (
-            function.name
-        )
+        assert not {value.id for value in changed if isinstance(value, ast.Name)} & constants, function.name
 
 
 @pytest.mark.parametrize("name", SOURCES)

@@ -1,0 +1,176 @@
+"""Memory and time: what is refused, and how the minutes of a run are shared."""
+
+from itertools import pairwise
+
+import pytest
+from helpers import run_as_script
+
+from joanna import resources
+from joanna.errors import UserError
+from joanna.resources import TimeBudget, check_memory, generation_seconds, memory_available, memory_needed
+from joanna.run import TRAININGS, Training
+from joanna.settings import load
+
+BEGAN = 1000.0  # of the simulated runs
+
+
+class SimulatedRun:
+    """A run whose overhead, all but training, takes `pace` times as long as expected."""
+
+    def __init__(self, settings, pace=1.0):
+        self.settings, self.pace, self.now = settings, pace, BEGAN
+        budget = TimeBudget(settings, self.clock)
+        left = [budget.overhead_seconds(index) for index in range(-1, len(TRAININGS))]
+        self.before, self.after = [early - late for early, late in pairwise(left)], left[-1]
+
+    def clock(self):
+        return self.now
+
+    def train(self, index, slip=1.0):
+        """Seconds given to the next training, which takes `slip` times as long."""
+        overhead = self.before[index]
+        if index in (0, 2):  # the first of a stage; a part of the overhead is the end of the stage before
+            probe = TimeBudget(self.settings, self.clock)
+            probe.seconds_for(TRAININGS[index])
+            overhead = probe.overheads[index][1]
+            self.now += self.pace * (self.before[index] - overhead)
+            self.budget = TimeBudget(self.settings, self.clock)
+        self.now += self.pace * overhead
+        seconds = self.budget.seconds_for(TRAININGS[index])
+        self.now += slip * seconds
+        self.budget.epoch_finished(TRAININGS[index])
+        return seconds
+
+
+@pytest.fixture
+def whole_run(monkeypatch):
+    """The stages belong to a run that began at BEGAN."""
+    monkeypatch.setenv("JOANNA_BEGAN", str(BEGAN))
+
+
+@pytest.mark.usefixtures("whole_run")
+@pytest.mark.parametrize(("pace", "slip"), [(0.4, 1.0), (1.0, 1.0), (1.6, 1.0), (1.0, 0.93), (1.0, 1.07)])
+@pytest.mark.parametrize(("minutes", "least"), [(5, 1), (30, 90), (120, 300)])
+def test_the_trainings_and_the_rest_fill_the_minutes(minutes, least, pace, slip):
+    run = SimulatedRun(load(["demo", f"minutes={minutes}"]), pace)
+    seconds = [run.train(index, slip) for index in range(len(TRAININGS))]
+    # time saved is not spent again; time lost is
+    total = run.now + pace * run.after - BEGAN
+    assert total == pytest.approx(60 * minutes, rel=0.03 if slip >= 1 else 0.08)
+    assert min(seconds) > least
+    # the phase generator gets less, because phases follow the song by default
+    assert seconds[3] < 0.5 * min(seconds[:3]) < max(seconds[:3]) < 1.25 * seconds[5]
+
+
+@pytest.mark.usefixtures("whole_run")
+def test_the_phase_generator_gets_its_share_if_the_phase_method_uses_it():
+    def given(*words):
+        run = SimulatedRun(load(["demo", "minutes=30", *words]))
+        run.train(2)
+        return run.train(3)
+
+    assert given("phase-method=network") > 2 * given()
+
+
+@pytest.mark.usefixtures("whole_run")
+def test_time_lost_is_shared_by_the_following_trainings(monkeypatch):
+    run = SimulatedRun(load(["demo", "minutes=30"]))
+    early = run.train(2)
+    run.now = BEGAN + 1200
+    assert 0 < run.budget.seconds_for(TRAININGS[2]) < 0.7 * early
+    run.now = BEGAN + 9000
+    assert run.budget.seconds_for(TRAININGS[2]) == 0
+    monkeypatch.delenv("JOANNA_BEGAN")  # a script that runs alone takes its own share
+    assert 0 < SimulatedRun(run.settings).train(0) < 600
+
+
+@pytest.mark.usefixtures("whole_run")
+def test_a_resumed_run_does_not_get_its_minutes_again():
+    budget = TimeBudget(load(["demo", "minutes=30"]), lambda: BEGAN)
+    # no time passes: the run before did all trainings but the current one
+    assert 25 * 60 < sum(budget.seconds_for(training) for training in TRAININGS) < 30 * 60
+
+
+def test_longer_clips_and_more_of_them_leave_less_for_training():
+    def seconds(*words):
+        return generation_seconds(load(["demo", *words]))
+
+    for word in ("takes=3", "generate-seconds=60", "phase-method=all", "sequence-lengths=[12,24,48]"):
+        assert seconds(word) > seconds(), word
+
+
+def test_time_left_for_the_run_counts_the_following_trainings(monkeypatch):
+    monkeypatch.delenv("JOANNA_BEGAN", raising=False)
+
+    def left(component, kind, *words):
+        budget = TimeBudget(load(["demo", *words]))
+        return budget.run_left(Training(component, kind), 10.0, 0.5)
+
+    # the last training of a script that runs alone
+    assert left("magnitude", "autoencoder") == left("magnitude", "generator") == 10
+    alone, epochs = left("phase", "autoencoder"), Training("phase", "autoencoder").epochs(load(["demo"]))
+    # as many epochs of the same kind, and a few seconds around them
+    assert 10 + 0.5 * epochs <= alone < 20 + 0.5 * epochs
+    assert left("phase", "spliced", "lstm-epoch=64") > 1.5 * left("phase", "spliced")
+    monkeypatch.setenv("JOANNA_BEGAN", "1")
+    assert left("phase", "autoencoder") > 3 * alone
+    assert left("magnitude", "generator") > 15  # generating follows
+    assert left("phase", "autoencoder", "minutes=30") == 10  # the time was over long ago
+
+
+def test_settings_beyond_any_memory_are_refused_with_advice():
+    huge = ["frame-length=65536", "layer-count=1", "dim-decrease=0"]  # LSTM layers of 550 GB
+    with pytest.raises(UserError, match=r"training with .* GB are free: lower frame-length"):
+        check_memory(load(huge), "training", 300)
+    endless = ["generate-seconds=86400", "takes=100", "phase-method=all"]
+    with pytest.raises(UserError, match=r"generating with .* GB are free: lower generate-seconds"):
+        check_memory(load(endless), "generating", 300)
+    check_memory(load(["frame-length=64", "dim-decrease=8"]), "training", 300)
+
+
+def test_a_containers_limit_counts_without_its_cache(tmp_path, monkeypatch):
+    free = memory_available()
+    group = (tmp_path, "memory.max", "memory.current", "")
+    monkeypatch.setattr(resources, "_CONTROL_GROUPS", (group,))
+    (tmp_path / "memory.max").write_text("9000000\n")
+    (tmp_path / "memory.current").write_text("8000000\n")
+    assert memory_available() == 1000000 < free
+    (tmp_path / "memory.stat").write_text("inactive_file 500000\nactive_file 200000\nanon 7000000\n")
+    assert memory_available() == 1700000
+    (tmp_path / "memory.max").write_text("max\n")
+    assert memory_available() > 1700000
+
+
+def test_the_estimate_grows_with_what_takes_memory():
+    def need(work, *words, frames=1400):
+        return memory_needed(load(["seed", *words]), work, frames)
+
+    # measured at the default widths: 2.2 GB
+    assert 2.4e9 < need("training") < 3.2e9
+    for word in ("dim-decrease=100", "lstm-layers=4", "window-batch=64", "window-length=96"):
+        assert need("training", word) > need("training"), word
+    for word in ("generate-seconds=100", "takes=3", "phase-method=all", "sequence-lengths=[8,16,24]"):
+        assert need("generating", word) > need("generating"), word
+    for work in ("training", "generating"):
+        assert need(work, frames=28000) > need(work) + 1e9
+
+
+class ResourceExhaustedError(Exception):
+    """TensorFlow's error, by its name and its wording."""
+
+
+OOM = "Graph execution error:\n\nDetected at node\nOOM when allocating tensor with shape[9,9]\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [(MemoryError(), ""), (ResourceExhaustedError(OOM), " (OOM when allocating tensor with shape[9,9])")],
+)
+def test_memory_that_runs_out_is_one_sentence(capsys, error, reason):
+    def main(run):
+        raise error
+
+    assert run_as_script(main, "lstm.py", "name=some") == 2
+    message = capsys.readouterr().err
+    assert message.startswith(f"lstm.py: too little memory{reason}; close other programs")
+    assert message.count("\n") == 1
