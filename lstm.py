@@ -130,10 +130,7 @@ class Trainer:
         fit(task, self.checkpoint, budget, previews.callbacks(training, self.checkpoint, previewed))
 
     def _starts(self, training, epoch, frames):
-        """First frames of an epoch's windows, which start anywhere; the epoch's random numbers.
-
-        An epoch has each frame once on average.
-        """
+        """First frames of an epoch's random windows, each frame once on average; its random numbers."""
         rng = self.run.rng(f"{self.component} {training.key}", epoch)
         return random_windows(-(-frames // self.length), frames, self.length, rng), rng
 

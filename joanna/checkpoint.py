@@ -71,19 +71,17 @@ class Checkpoint:
         """The weights that `stage` trains on input with the digest `trained_on`."""
         self.run, self.component, self.stage, self.trained_on = run, component, stage, trained_on
         self.path = run.weights_file(component, stage)
-        self._old, self._previous, self._displaced = (
-            Path(str(self.path).removesuffix(WEIGHTS_ENDING) + f".{word}{WEIGHTS_ENDING}")
-            for word in ("old", "previous", "beside")
-        )
+        stem, words = str(self.path).removesuffix(WEIGHTS_ENDING), ("old", "previous", "beside")
+        others = (Path(f"{stem}.{word}{WEIGHTS_ENDING}") for word in words)
+        self._old, self._previous, self._displaced = others
         self._provenance = provenance(run, stage, training=True)
         self.is_new = True  # whether nothing of the current training is saved yet
         self.state = TrainingState()
 
     def finished(self) -> bool:
         """Whether the file is whole, fits the settings and is fully trained. No weights are read."""
-        trainings = [
-            each for each in TRAININGS if (each.component, each.stage) == (self.component, self.stage)
-        ]
+        own = self.component, self.stage
+        trainings = [training for training in TRAININGS if (training.component, training.stage) == own]
         try:
             with files.open_h5(self.path) as file:
                 _check(file.attrs, self.path, self.run, self.stage, self.trained_on)

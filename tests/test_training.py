@@ -147,12 +147,12 @@ def test_a_machine_that_gets_slower_does_not_take_longer(tmp_path, capsys):
     share = TimeBudget(training.run.settings, lambda: 0.0).seconds_for(training.training)
 
     def slow_down(epoch, logs):
-        now[0] += share / 8
+        now[0] += share / 9
 
     progress = training.train(clock=lambda: now[0], on_epoch_end=slow_down)["progress"]
     # the epoch in which a quarter more than its share is over
-    assert progress == '{"new": {"epochs": 12, "steps": 0, "halvings": 0, "goal": 12}}'
-    assert "slower than measured, ends after epoch 12" in capsys.readouterr().out
+    assert progress == '{"new": {"epochs": 13, "steps": 0, "halvings": 0, "goal": 13}}'
+    assert "slower than measured, ends after epoch 13" in capsys.readouterr().out
     settings = {**training.run.settings, "lstm-epoch": 10**6}  # do not count with minutes
     assert training.checkpoint.state.is_trained(training.training, settings)
 
