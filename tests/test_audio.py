@@ -120,9 +120,7 @@ def test_without_soundfile_the_message_tells_how_to_install_it(tmp_path, monkeyp
     monkeypatch.setitem(sys.modules, "soundfile", None)
     path = tmp_path / "a.flac"
     path.write_bytes(b"fLaC" + bytes(100))
-    with pytest.raises(
-        UserError, match="not a wav; to read flac.*pip install -r requirements-audio.txt"
-    ):
+    with pytest.raises(UserError, match="not a wav; to read flac.*pip install -r requirements-audio.txt"):
         audio.load_audio(path, 16000)
 
 

@@ -34,9 +34,7 @@ def page(tmp_path_factory):
             values = reference.score(signal)
             values["hop-buzz"] = float("nan")  # a number that JSON does not have
             clips[-1] |= {"scores": values, "rows": reference.describe(values)}
-    losses = {
-        "magnitude </script><b>": [[second, second + 1, 1 / (second + 1)] for second in range(900)]
-    }
+    losses = {"magnitude </script><b>": [[second, second + 1, 1 / (second + 1)] for second in range(900)]}
     path = tmp_path_factory.mktemp("report") / "report.html"
     report.write(path, clips, losses, SETTINGS, {"training": "12 min"})
     return path
@@ -87,14 +85,10 @@ def test_the_report_is_one_file_that_loads_nothing(page):
 
 
 def test_players_load_and_spectrograms_are_drawn(browser):
-    script = (
-        "return [...document.querySelectorAll('#clips audio')].map(a => a.readyState > 1 && a.duration)"
-    )
+    script = "return [...document.querySelectorAll('#clips audio')].map(a => a.readyState > 1 && a.duration)"
     wait_for(lambda: all(browser.execute_script(script)))
     assert browser.execute_script(script) == pytest.approx([4, 4, 2, 3], abs=0.01)
-    script = (
-        "return [...document.querySelectorAll('#clips img')].map(i => i.complete && i.naturalWidth > 50)"
-    )
+    script = "return [...document.querySelectorAll('#clips img')].map(i => i.complete && i.naturalWidth > 50)"
     wait_for(lambda: browser.execute_script(script) == [True] * 4)
     names = browser.execute_script("return [...document.querySelectorAll('h3')].map(h => h.textContent)")
     assert names == ["source", "reconstruction", "part-4", "whole-4"]
@@ -150,9 +144,7 @@ def test_the_play_button_follows_players_ends_and_choices(browser):
     wait_for(lambda: play.text == "Pause")
     browser.execute_script("players[1].play()")
     wait_for(lambda: play.text == "Play")
-    browser.execute_script(
-        "players[1].pause(); selectTrack(0); tracks[0].currentTime = 1.8; togglePlay()"
-    )
+    browser.execute_script("players[1].pause(); selectTrack(0); tracks[0].currentTime = 1.8; togglePlay()")
     # the source stops at the end of the shortest clip and restarts at 0
     wait_for(lambda: browser.execute_script("return tracks[0].paused"))
     assert browser.execute_script("return tracks[0].currentTime") > 1.9

@@ -221,7 +221,8 @@ for stage in {STAGES}:
 """
 
 
-def test_scripts_killed_at_random_moments_end_with_the_same_bytes(whole, tmp_path):
+@pytest.mark.parametrize("_", range(int(os.environ.get("KILL_ROUNDS", 1))))
+def test_scripts_killed_at_random_moments_end_with_the_same_bytes(whole, tmp_path, _):
     """Killed in each stage, with previews and the usual labels; `whole` is without any of these."""
     folder, rng = copy_project(tmp_path / "project"), random.Random(time.time_ns())
     words = [*TINY, *CUT, f"source={whole.settings['source']}", "preview-minutes=0.001"]

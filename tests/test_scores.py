@@ -162,9 +162,7 @@ def test_the_keys_of_scores_yaml_and_their_order():
         *("timbre", "spectrum", "harmony", "onsets", "copied", "copied-seconds"),
         *("copied-at", "copied-from", "loop", "hop-buzz"),
     ]
-    assert {type(value) for values in (clip, reference.baselines) for value in values.values()} == {
-        float
-    }
+    assert {type(value) for values in (clip, reference.baselines) for value in values.values()} == {float}
 
 
 def test_terminal_and_report_show_the_scores_with_their_baselines():

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -170,6 +171,20 @@ def test_random_numbers_do_not_depend_on_labels(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(Training, "label", "another label")
     assert SmallTraining(tmp_path / "relabelled").train() == first
     assert "another label: epoch 6 of 6" in capsys.readouterr().out
+
+
+def test_memory_over_a_long_training_is_constant(tmp_path):
+    statm = Path("/proc/self/statm")
+    if not statm.exists():
+        pytest.skip("needs Linux")
+    pages = {}
+
+    def count_pages(epoch, logs):
+        pages[epoch] = int(statm.read_text().split()[1])
+
+    SmallTraining(tmp_path, "lstm-epoch=100", "lstm-iteration=6").train(on_epoch_end=count_pages)
+    growth = (pages[599] - pages[199]) * os.sysconf("SC_PAGE_SIZE")  # the first epochs build the graph
+    assert growth < 2_000_000
 
 
 def test_normalized_error():

@@ -134,6 +134,4 @@ def mutated(rng: random.Random) -> bytes:
 
 
 _ALL = [*readable().values(), *unreadable().values()]
-_SIZES = [
-    struct.pack("<I", size) for size in (0, 1, 2, 7, 2**16, 2**31 - 1, 2**31, 2**32 - 16, 2**32 - 1)
-]
+_SIZES = [struct.pack("<I", size) for size in (0, 1, 2, 7, 2**16, 2**31 - 1, 2**31, 2**32 - 16, 2**32 - 1)]
