@@ -5,7 +5,7 @@ output/NAME/coded-file.h5. During training, output/NAME/previews/ and report.htm
 
     python autoencoder.py demo                        # after preprocess.py demo
     python autoencoder.py demo ae-iteration=5         # two iterations more than the preset
-    python autoencoder.py demo dropout=0.2 name=less  # a separate run, preprocessed alike
+    python autoencoder.py demo dropout=0.2 name=less  # a separate run, after preprocess.py demo name=less
 """
 
 if __name__ == "__main__":

@@ -64,7 +64,9 @@ def main(run: Run, out: str = "", clip: str = "") -> None:
 
     trained = generation.load_networks(run, latents)
     if original and original["weights"] != trained.digests:
-        raise UserError(f"{clip} was made with other weights than those in {run.weights}; train them again")
+        raise UserError(
+            f"{clip} was made with other weights than those in {run.weights}; run: ./run.sh {clip}"
+        )
     _print_training_settings(run, trained)
     reconstruction = _reconstruct(run, trained, frames, write=not original)
     generated, speed = generation.generate(run, trained, frames, seeds)

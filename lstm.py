@@ -39,7 +39,7 @@ def main(run: Run) -> None:
     check_lengths(run, len(frames), frames.blocks)
     checkpoints = [Checkpoint(run, component, "lstm", latents.digest) for component in frames.components]
     if run.settings["load-weights"] and all(checkpoint.finished() for checkpoint in checkpoints):
-        print(f"up to date, skipped: {run.weights}/*-{run.settings['lstm-file']}")
+        print(f"up to date, skipped: the LSTM weights in {run.weights}")
         return
     check_memory(run.settings, "training", len(frames))
     from joanna.fast import released_custom_gradients  # TensorFlow takes seconds to import
@@ -48,9 +48,7 @@ def main(run: Run) -> None:
     previews = Previews(run, frames)
     for checkpoint in checkpoints:
         with released_custom_gradients():
-            trainer = Trainer(checkpoint, frames, latents)
-            trainer.train_spliced(budget, previews)
-            trainer.train_generator(budget, previews)
+            Trainer(checkpoint, frames, latents).train(budget, previews)
         checkpoint.finalize()
         print(f"wrote {checkpoint.path}")
     run.save_settings()
@@ -76,8 +74,15 @@ class Trainer:
             path = self.run.weights_file(component, "autoencoder")
             load_weights(self.networks.autoencoder, path, self.run, "autoencoder")
             if files.digest(path) != latents.weights[component]:
-                raise UserError(f"{path} did not encode the coded file", rerun="autoencoder")
+                raise UserError(
+                    f"the coded file was made with other weights than {path}", rerun="autoencoder"
+                )
             model.initialize_near_identity(self.networks, self.latents)
+
+    def train(self, budget: TimeBudget, previews: "Previews") -> None:
+        """Run both trainings from the checkpoint on."""
+        self.train_spliced(budget, previews)
+        self.train_generator(budget, previews)
 
     def train_spliced(self, budget: TimeBudget, previews: "Previews") -> None:
         """Train the two LSTM layers and the decoder to reconstruct the song."""
@@ -91,7 +96,7 @@ class Trainer:
 
         self._fit(training, batches, budget, previews)
         error = normalized_error(self.song, self._predict(self.networks.latent_decoder, self.latents))
-        print(f"{self.component} spliced autoencoder: error {error:.3f}")
+        print(f"{training.label}: error {error:.3f}")
 
     def train_generator(self, budget: TimeBudget, previews: "Previews") -> None:
         """Train the generator to predict the next output of the frozen spliced layers.

@@ -48,7 +48,9 @@ def _print_summary(run, samples, sections, frame_count):
     settings, rate = run.settings, run.settings["sample-rate"]
     length, step, count = settings["frame-length"], hop(settings), sections.section_count
     unused = len(samples) - len(sections.audio)
-    print(f"used {len(sections.audio) / rate:.1f} s of {len(samples) / rate:.1f} s found")
+    limits = ", ".join(f"{key} {settings[key]:g}" for key in ("start", "seconds") if settings[key])
+    limits = f" (with {limits})" if limits else ""
+    print(f"used {len(sections.audio) / rate:.1f} s of {len(samples) / rate:.1f} s found{limits}")
     if settings["section-count"] != "auto" and unused >= step * count:
         blocks = len(samples) // step // count
         print(f"  to use all of it, set section-count to auto, or block-count to {blocks}")

@@ -45,8 +45,8 @@ def check_provenance(attributes: dict, path: Path, run: Run, stage: str, trainin
         raise UserError(f"{path} does not record its settings", rerun=stage) from None
     for key, value in provenance(run, stage, training).items():
         kept = stored.get(key)
-        reason = f"was made with {key} {kept}, the settings say {value}"
-        reason += f" (to keep it, set {key}={kept} or another name=)"
+        reason = f"was made with {key} {kept}, the settings say {value} (to keep it, set {key}={kept}, "
+        reason += f"another name= or all settings of the run: {run.settings_file})"
         if key == "source":
             reason = f"was made from another recording than {run.settings['source']}"
         if kept != value:

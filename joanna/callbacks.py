@@ -93,7 +93,7 @@ class StopOnSignal:
         if self.signal:
             raise Stopped(number)
         self.signal = number
-        print("\nstopping after this epoch; once more stops at once", flush=True)
+        print("\nstopping after this epoch; press Ctrl-C again to stop now", flush=True)
 
 
 class FinishEpoch(SessionCallback):

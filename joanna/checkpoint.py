@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Progress:
-    """How far a training is."""
+    """Progress of a training."""
 
     epochs: int = 0  # completed
     steps: int = 0  # completed of the next epoch
@@ -110,8 +110,8 @@ class Checkpoint:
             return True
         if self.path.exists():
             print(
-                "no weights fit the settings: starting a new training; the previous weights are deleted "
-                "when it is finished. To keep both, stop now and give another name=",
+                "no weights fit the settings: starting a new training; the previous weights are kept until "
+                "it has finished (to keep both, stop now and give another name=)",
                 flush=True,
             )
         return False

@@ -85,14 +85,14 @@ def _print_minutes(chosen, arguments):
     ignored = re.findall("^((?:ae|lstm)-(?:epoch|iteration))=", "\n".join(arguments), re.MULTILINE)
     if ignored:
         print(
-            f"note: {' and '.join(ignored)} will have no effect, because minutes is "
-            f"{chosen['minutes']:g}; set minutes=0 to train by epochs"
+            f"note: {', '.join(ignored)} will have no effect, because minutes is {chosen['minutes']:g}; "
+            "set minutes=0 to train by epochs"
         )
     overhead = TimeBudget(chosen).overhead_seconds()
     if 60 * chosen["minutes"] < overhead:
         print(
             f"warning: minutes is {chosen['minutes']:g}; starting, saving and generating take "
-            f"{overhead / 60:.1f} on a slow machine, which leaves each training one epoch: raise minutes"
+            f"{overhead / 60:.1f} minutes on a slow machine, which leaves a training one epoch: raise minutes"
         )
 
 

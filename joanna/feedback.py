@@ -1,4 +1,4 @@
-"""What the network is fed with while it generates: its own frames, or similar frames of the song."""
+"""Inputs of the network during generation: its own frames, or similar frames of the song."""
 
 import math
 from collections.abc import Callable

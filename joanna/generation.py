@@ -135,10 +135,10 @@ class FrameGenerator:
         settings = self._run.settings
         title = f"{self._component}: {job.method}, sequences of {job.length}"
         title += f", take {job.take + 1}" if settings["takes"] > 1 else ""
-        print(title, flush=True)
+        print(f"{title}\n", end="", flush=True)  # in one piece, for two threads print
 
         def on_loop(frame, lag):
-            print(f"{title}: frame {frame} repeats what came {lag} frames before: perturbed", flush=True)
+            print(f"{title}: frame {frame} repeats frame {frame - lag}: replaced by a random one", flush=True)
 
         rng, limit = self._run.rng("generate", self._component, *job), loop_limit(settings)
         feedback = SongFeedback(self._song.frames, settings["variation"], rng, limit, on_loop)

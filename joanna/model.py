@@ -13,7 +13,7 @@ from joanna.settings import bottleneck
 
 layers = keras.layers
 
-# Without it the latents grow to a std near 10, ten times the range of an LSTM's output.
+# Without this penalty the latents grow to a std near 10, ten times the range of an LSTM's output.
 _LATENT_PENALTY = 1e-5
 
 

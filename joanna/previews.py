@@ -1,4 +1,4 @@
-"""What can be heard and seen of a training while it runs: previews, the report so far, TensorBoard."""
+"""Previews, interim report and TensorBoard logs of a training."""
 
 import functools
 import math

@@ -22,7 +22,7 @@ _UNREADABLE = (yaml.YAMLError, ValueError, OverflowError, RecursionError, TypeEr
 
 @dataclass(frozen=True)
 class Setting:
-    """What a setting may be, and which files depend on it."""
+    """Type, bounds and dependent files of a setting."""
 
     type: type  # of its value; a whole number is accepted for a float
     low: float = -math.inf  # smallest value
@@ -78,8 +78,8 @@ SETTINGS = {
     "phase-result": Setting(str),
     "magnitude-result": Setting(str),
 }
-_NAMES = {bool: "True or False", int: "a whole number", float: "a number such as 0.5", str: "text"}
-_NAMES[list] = "a list such as [24, 48]"
+_NAMES = {bool: "True or False", int: "a whole number", float: "a number", str: "text"}
+_NAMES[list] = "a list such as [24,48]"
 
 
 def load(arguments: list[str], generating: bool = False) -> dict:
@@ -93,12 +93,15 @@ def load(arguments: list[str], generating: bool = False) -> dict:
         UserError: unknown key or preset, wrong type, impossible combination.
     """
     settings = dict(config.settings)
+    bases = [argument for argument in arguments if "=" not in argument and not argument.startswith("-")]
+    if len(bases) > 1 and all(map(config.presets.get, bases)):
+        raise UserError(f"presets {' and '.join(bases)} exclude each other; give one of them")
     for argument in sorted(arguments, key=lambda argument: "=" in argument):  # keys come last
         update = _read_argument(argument, generating)
         for key in update:
             if key not in config.settings:
                 nearest = _nearest(key, config.settings)
-                raise UserError(f"unknown setting {_shortened(key)}{nearest}; --help lists every setting")
+                raise UserError(f"unknown setting {_shortened(key)}{nearest} (--help lists every setting)")
         settings.update(update)
     return _checked(settings)
 
@@ -109,6 +112,8 @@ def _read_argument(argument, generating):
         key = argument.lstrip("-").partition("=")[0]
         known = key in config.settings
         advice = f"settings take no dashes: {key}=VALUE" if known else "--help lists the options"
+        if key in ("out", "from"):
+            advice = f"it is an option of generate.py: python generate.py {argument}"
         raise UserError(f"unknown option {_shortened(argument)}; {advice}")
     if "=" in argument:
         key, text = argument.split("=", 1)
@@ -125,7 +130,7 @@ def _read_argument(argument, generating):
 
 
 def _suggestion(word):
-    """What a word that is not a preset was probably meant to be."""
+    """Suggestion for a word that is not a preset."""
     if word in config.settings:
         return f"settings are given without spaces: {word}=VALUE"
     if word.endswith("]"):
@@ -206,11 +211,11 @@ def _checked_value(key, value, setting):
     bounds = f"{setting.low} to {setting.high}" if setting.high < math.inf else f"{setting.low} or more"
     possible, expected = type(value) is setting.type, _NAMES[setting.type]
     if setting.type in (int, float):
-        expected += f", {bounds}" + "".join(f" or {choice}" for choice in setting.choices)
+        expected += f", {bounds}" + "".join(f", or {choice}" for choice in setting.choices)
         if possible:
             possible, expected = setting.low <= value <= setting.high, bounds
     elif setting.choices:
-        possible, expected = False, ", ".join(setting.choices)
+        possible, expected = False, f"{', '.join(setting.choices[:-1])} or {setting.choices[-1]}"
     elif possible and setting.type is list:
         expected = f"1 to 100 whole numbers from {bounds}"
         in_bounds = [type(number) is int and setting.low <= number <= setting.high for number in value]

@@ -1,4 +1,4 @@
-"""What a stage script needs before it imports any package. Standard library only."""
+"""Checks before any package is imported. Standard library only."""
 
 import importlib.util
 import os

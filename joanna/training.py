@@ -98,6 +98,7 @@ class EpochBatches(keras.utils.PyDataset):
         signature = tuple(tf.TensorSpec([None, *array.shape[1:]], array.dtype) for array in self[0])
         options = tf.data.Options()
         options.experimental_optimization.apply_default_optimizations = False
+        options.autotune.enabled = False  # its thread delays the end of fit
         dataset = tf.data.Dataset.from_generator(endless, output_signature=signature).with_options(options)
         model.fit(dataset, steps_per_epoch=len(self), **arguments)
 

@@ -39,7 +39,7 @@ def test_the_schedule_and_the_song_count(tmp_path, song):
     [
         (
             ["minutes=60", "ae-epoch=4", "lstm-iteration=3"],
-            "note: ae-epoch and lstm-iteration will have no",
+            "note: ae-epoch, lstm-iteration will have no",
         ),
         (["minutes=0.1"], "warning: minutes is 0.1; starting, saving and generating take"),
         (["minutes=60"], ""),

@@ -82,7 +82,7 @@ def test_loops_are_printed(tmp_path, capsys):
     words = ["variation=0", "takes=1", "generate-seconds=6", "match-statistics=False"]
     generator(tmp_path, network, *words).generate([Job("part", 4, 0)])
     # two equal frames count as a loop of one frame; 3 s are 375 frames
-    message = "magnitude: part, sequences of 4: frame 376 repeats what came 1 frames before: perturbed"
+    message = "magnitude: part, sequences of 4: frame 376 repeats frame 375: replaced by a random one"
     assert message in capsys.readouterr().out
 
 

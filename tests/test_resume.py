@@ -208,7 +208,7 @@ def test_weights_that_the_coded_file_was_not_made_with_are_refused(copy):
     checkpoint.save("autoencoder", [])  # of equal settings, but another file
     for lstm_file in copy.weights.glob("*lstm*"):
         lstm_file.unlink()
-    with pytest.raises(UserError, match="did not encode the coded file") as refused:
+    with pytest.raises(UserError, match="the coded file was made with other weights") as refused:
         lstm.main(copy)
     assert refused.value.rerun == "autoencoder"
 
