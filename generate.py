@@ -64,9 +64,7 @@ def main(run: Run, out: str = "", clip: str = "") -> None:
 
     trained = generation.load_networks(run, latents)
     if original and original["weights"] != trained.digests:
-        raise UserError(
-            f"{clip} was made with other weights than those in {run.weights}; run: ./run.sh {clip}"
-        )
+        raise UserError(f"{clip} was made with other weights than those in {run.weights}; train them again")
     _print_training_settings(run, trained)
     reconstruction = _reconstruct(run, trained, frames, write=not original)
     generated, speed = generation.generate(run, trained, frames, seeds)
@@ -187,7 +185,7 @@ def _write_again(run, clip, reference, original):
     if clip.wav == original_wav:
         print(f"{name} equals {original}, byte for byte")
     else:
-        print(f"warning: {name} differs from {original}, made with other packages or on another machine")
+        print(f"warning: {name} differs from {original}, use the packages and the machine it was made with")
 
 
 def _write_report(run, trained, clips, reference, signals, speed):

@@ -49,7 +49,6 @@ def main(run: Run) -> None:
     for checkpoint in checkpoints:
         with released_custom_gradients():
             Trainer(checkpoint, frames, latents).train(budget, previews)
-        checkpoint.finalize()
         print(f"wrote {checkpoint.path}")
     run.save_settings()
 
@@ -83,6 +82,7 @@ class Trainer:
         """Run both trainings from the checkpoint on."""
         self.train_spliced(budget, previews)
         self.train_generator(budget, previews)
+        self.checkpoint.finalize()
 
     def train_spliced(self, budget: TimeBudget, previews: "Previews") -> None:
         """Train the two LSTM layers and the decoder to reconstruct the song."""

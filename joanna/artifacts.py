@@ -45,12 +45,13 @@ def check_provenance(attributes: dict, path: Path, run: Run, stage: str, trainin
         raise UserError(f"{path} does not record its settings", rerun=stage) from None
     for key, value in provenance(run, stage, training).items():
         kept = stored.get(key)
-        reason = f"was made with {key} {kept}, the settings say {value} (to keep it, set {key}={kept}, "
-        reason += f"another name= or all settings of the run: {run.settings_file})"
+        if kept == value:
+            continue
+        reason = f"was made with {key} {kept}, the settings say {value}"
+        reason += f" (to keep it, set {key}={kept} or another name=)"
         if key == "source":
             reason = f"was made from another recording than {run.settings['source']}"
-        if kept != value:
-            raise UserError(f"{path} {reason}", rerun=stage)
+        raise UserError(f"{path} {reason}", rerun=stage)
 
 
 def save_arrays(path: Path, run: Run, stage: str, arrays: dict[str, np.ndarray], attributes: dict) -> None:
@@ -170,6 +171,8 @@ class Latents:
         shapes = dict.fromkeys(COMPONENTS, (None, bottleneck(run.settings)))
         arrays, attributes = load_arrays(run.latents_file, run, "autoencoder", shapes)
         weights = dict(zip(COMPONENTS, map(str, attributes.get("weights", [])), strict=False))
+        if len(weights) < len(COMPONENTS):
+            raise UserError(f"{run.latents_file} does not record its weights", rerun="autoencoder")
         return cls(arrays, weights, attributes["identity"])
 
 

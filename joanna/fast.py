@@ -5,6 +5,7 @@ freely between them. On a GPU the stock code runs: its LSTM uses the fused cuDNN
 """
 
 import contextlib
+import functools
 import gc
 from collections.abc import Iterator
 
@@ -19,6 +20,7 @@ def on_gpu() -> bool:
     return bool(tf.config.list_logical_devices("GPU"))
 
 
+@functools.cache  # the keys of the devices' exchange must not start again
 def strategy() -> tf.distribute.Strategy:
     """Distribution of the training: mirrored if there are two or more GPUs."""
     devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")

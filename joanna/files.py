@@ -170,7 +170,8 @@ def open_h5(path: Path, expected_digest: str = "") -> h5py.File:
     Raises:
         DamagedError: cut off, altered, crafted, or not the file of `expected_digest`, if given.
     """
-    if expected_digest not in ("", digest(path)):
+    found = digest(path)
+    if expected_digest and found != expected_digest:
         raise DamagedError(f"{path} has another checksum than expected")
     try:
         file = h5py.File(path, "r")

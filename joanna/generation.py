@@ -68,7 +68,7 @@ def load_networks(run: Run, latents: Latents) -> TrainedNetworks:
             f"note: the phase generator was trained for {epochs['phase']:,} epochs, the magnitude "
             f"generator for {epochs['magnitude']:,}: with minutes, train with the phase-method you want"
         )
-    goals = {"lstm": generator.goal}
+    goals = {"lstm": generator.goal}  # of the last component, as the settings below
     if "autoencoder" in autoencoder:
         goals["ae"] = int(autoencoder["autoencoder"][-1][1])
     settings = _training_settings(run.settings, loaded.provenance, goals)

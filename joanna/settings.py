@@ -93,9 +93,6 @@ def load(arguments: list[str], generating: bool = False) -> dict:
         UserError: unknown key or preset, wrong type, impossible combination.
     """
     settings = dict(config.settings)
-    bases = [argument for argument in arguments if "=" not in argument and not argument.startswith("-")]
-    if len(bases) > 1 and all(map(config.presets.get, bases)):
-        raise UserError(f"presets {' and '.join(bases)} exclude each other; give one of them")
     for argument in sorted(arguments, key=lambda argument: "=" in argument):  # keys come last
         update = _read_argument(argument, generating)
         for key in update:
@@ -112,8 +109,6 @@ def _read_argument(argument, generating):
         key = argument.lstrip("-").partition("=")[0]
         known = key in config.settings
         advice = f"settings take no dashes: {key}=VALUE" if known else "--help lists the options"
-        if key in ("out", "from"):
-            advice = f"it is an option of generate.py: python generate.py {argument}"
         raise UserError(f"unknown option {_shortened(argument)}; {advice}")
     if "=" in argument:
         key, text = argument.split("=", 1)
@@ -179,6 +174,7 @@ def _nearest(word, known):
 
 def _checked(settings):
     """The settings, converted and with a name, if each value and their combination are possible."""
+    settings["name"] = settings["name"] or ""  # empty in a YAML file
     for key, setting in SETTINGS.items():
         settings[key] = _checked_value(key, settings[key], setting)
     settings["sequence-lengths"] = list(dict.fromkeys(settings["sequence-lengths"]))

@@ -77,7 +77,7 @@ class EpochBatches(keras.utils.PyDataset):
         rows = np.arange(-(-count // self._devices) * self._devices)
         weights = np.where(rows < count, len(rows) / count, 0).astype(np.float32)
         rows = np.minimum(rows, count - 1)
-        # copies: to build the loss, Keras adds up the shares of the first batch in their own memory
+        # copies, because Keras sums the shares of the first batch in place
         return inputs[rows], targets[rows], weights.reshape(-1, *[1] * (targets.ndim - 2))
 
     def fit(self, model: keras.Model, **arguments) -> None:
@@ -86,21 +86,22 @@ class EpochBatches(keras.utils.PyDataset):
         On one device all epochs read from one endless dataset: a new iterator takes 20 ms per epoch. The
         dataset must not prefetch, because the batches of the next epoch depend on this one.
         """
-        arguments |= {"shuffle": False, "verbose": 0}
-        if self._devices > 1:
-            model.fit(self, **arguments)
-            return
 
         def endless():
             while True:
                 yield from (self[index] for index in range(len(self)))
 
-        signature = tuple(tf.TensorSpec([None, *array.shape[1:]], array.dtype) for array in self[0])
-        options = tf.data.Options()
-        options.experimental_optimization.apply_default_optimizations = False
-        options.autotune.enabled = False  # its thread delays the end of fit
-        dataset = tf.data.Dataset.from_generator(endless, output_signature=signature).with_options(options)
-        model.fit(dataset, steps_per_epoch=len(self), **arguments)
+        if self._devices == 1:
+            signature = tuple(tf.TensorSpec([None, *array.shape[1:]], array.dtype) for array in self[0])
+            options = tf.data.Options()
+            options.experimental_optimization.apply_default_optimizations = False
+            options.autotune.enabled = False  # its thread delays the end of fit
+            dataset = tf.data.Dataset.from_generator(endless, output_signature=signature)
+            arguments |= {"x": dataset.with_options(options), "steps_per_epoch": len(self)}
+        try:
+            model.fit(**{"x": self, "shuffle": False, "verbose": 0, **arguments})
+        finally:  # TensorFlow keeps each generator, and with it this object, for the life of the process
+            del self._batches, self._current
 
     def select(self, keras_epoch: int) -> tuple[int, int]:
         """Prepare the batches of a Keras epoch; its `position`."""
@@ -131,17 +132,18 @@ def fit(
         Stopped: by Ctrl-C or SIGTERM.
     """
     training, settings = task.training, checkpoint.run.settings
-    progress, rates = checkpoint.state.of(training.key), compile_model(task.model)
+    progress = checkpoint.state.of(training.key)
     if not settings["minutes"]:
         progress.goal = training.epochs(settings)
-    elif not progress.goal:
+    if progress.goal and progress.epochs >= progress.goal:
+        print(f"{training.label}: all {progress.goal:,} epochs are already trained", flush=True)
+        return
+    rates = compile_model(task.model)
+    if not progress.goal:
         limit = functools.partial(budget.seconds_for, training)
         progress.goal = epochs_within(limit, task, rates)
         print(f"{training.label}: {progress.goal:,} epochs fit into {duration(limit())}", flush=True)
     goal = progress.goal
-    if progress.epochs >= goal:
-        print(f"{training.label}: all {goal:,} epochs are already trained", flush=True)
-        return
     if progress.epochs or progress.steps:
         print(f"{training.label}: resuming at epoch {progress.epochs + 1:,} of {goal:,}", flush=True)
     budget.start(training)
@@ -217,9 +219,9 @@ def epochs_within(limit: Callable[[], float], task: Task, rates: WarmupCosine) -
 
 
 def step_seconds(model: keras.Model, batches: list) -> float:
-    """Measured seconds of a training step of a compiled model."""
+    """Measured seconds of a training step of a compiled model; the first epoch of three traces."""
     data = EpochBatches(lambda epoch: batches, devices=model.distribute_strategy.num_replicas_in_sync)
-    for _ in range(2):  # the first one traces
-        started = time.monotonic()
-        data.fit(model, epochs=3)
-    return (time.monotonic() - started) / (3 * len(data))
+    steps, ends = len(data), []
+    clock = keras.callbacks.LambdaCallback(on_train_batch_end=lambda *_: ends.append(time.monotonic()))
+    data.fit(model, epochs=3, callbacks=[clock])
+    return float(np.median(np.diff(ends[steps - 1 :])))

@@ -182,7 +182,7 @@ def test_clips_that_cannot_be_made_again_are_refused(root, run):
         generate.main(Run({**settings, "seed-source": str(seed)}, root), clip=str(clip))
     path = run.weights_file("phase", "lstm")
     shutil.copy(path.with_name("phase-lstms.previous.weights.h5"), path)
-    with pytest.raises(UserError, match="was made with other weights than those in .*; run: ./run.sh"):
+    with pytest.raises(UserError, match="was made with other weights than those in .*; train them again"):
         generate.main(Run(settings, root), clip=str(clip))
 
 

@@ -1,10 +1,12 @@
 """The learning rate, batches, saves, explosions, random numbers and devices of a training."""
 
+import gc
 import json
 import os
 import shutil
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -185,6 +187,15 @@ def test_memory_over_a_long_training_is_constant(tmp_path):
     SmallTraining(tmp_path, "lstm-epoch=100", "lstm-iteration=6").train(on_epoch_end=count_pages)
     growth = (pages[599] - pages[199]) * os.sysconf("SC_PAGE_SIZE")  # the first epochs build the graph
     assert growth < 2_000_000
+
+
+def test_a_finished_training_is_released(tmp_path):
+    training = SmallTraining(tmp_path)
+    training.train()
+    reference = weakref.ref(training)  # its batches lead to the networks
+    del training
+    gc.collect()
+    assert reference() is None
 
 
 def test_normalized_error():
