@@ -222,6 +222,8 @@ def step_seconds(model: keras.Model, batches: list) -> float:
     """Measured seconds of a training step of a compiled model; the first epoch of three traces."""
     data = EpochBatches(lambda epoch: batches, devices=model.distribute_strategy.num_replicas_in_sync)
     steps, ends = len(data), []
-    clock = keras.callbacks.LambdaCallback(on_train_batch_end=lambda *_: ends.append(time.monotonic()))
+    clock = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda batch, logs: ends.append(time.monotonic())
+    )
     data.fit(model, epochs=3, callbacks=[clock])
     return float(np.median(np.diff(ends[steps - 1 :])))
