@@ -107,6 +107,7 @@ class EpochBatches(keras.utils.PyDataset):
         """Prepare the batches of a Keras epoch; its `position`."""
         epoch, self._first = self.position(keras_epoch)
         if epoch != self._epoch:
+            self._current = []  # first, so that its memory is used again
             self._epoch, self._current = epoch, self._batches(epoch)
         return epoch, self._first
 
