@@ -9,7 +9,7 @@ from itertools import pairwise, product
 from pathlib import Path
 
 from joanna.errors import UserError
-from joanna.phase import selected_methods
+from joanna.phase import generated_components, selected_methods
 from joanna.run import TRAININGS, Training
 from joanna.settings import bottleneck, hop, methods
 
@@ -69,11 +69,6 @@ def memory_needed(settings: dict, work: str, frames: int) -> float:
     return base + 4 * weights + 8 * generated * width * clips * (1 + 2 * len(phase_methods)) + path
 
 
-def _generates_phase(settings):
-    """Whether a phase method needs the phase network."""
-    return any(method.generates_phase for method in selected_methods(settings["phase-method"]).values())
-
-
 def memory_available() -> float:
     """Bytes of free memory of the machine, or within the limit of its container."""
     found = []
@@ -115,7 +110,7 @@ def generation_seconds(settings: dict) -> float:
     weights = settings["layer-count"] * (width + latent) ** 2 / 2
     weights += (2 + settings["lstm-layers"]) * 8 * latent**2
     frames = math.ceil(settings["generate-seconds"] * settings["sample-rate"] / hop(settings))
-    networks = 2 if _generates_phase(settings) else 1
+    networks = len(generated_components(settings["phase-method"]))
     scoring = _CLIP * len(selected_methods(settings["phase-method"]))
     seconds = _REPORT
     for method, length in product(methods(settings), settings["sequence-lengths"]):
@@ -137,7 +132,7 @@ class TimeBudget:
         self._run_started = float(os.environ.get("JOANNA_BEGAN", 0))
         self._total, self._deadline = 60 * settings["minutes"], math.inf
         shares = [_SHARES[training.kind] for training in TRAININGS]
-        if not _generates_phase(settings):
+        if "phase" not in generated_components(settings["phase-method"]):
             shares[TRAININGS.index(Training("phase", "generator"))] = _UNUSED_SHARE
         self._shares = [share / sum(shares) for share in shares]
         self.finished_at: dict[int, float] = {}  # index in TRAININGS -> time at the end of its last epoch
