@@ -1,6 +1,6 @@
 """Seconds per epoch of the three trainings on the song of the settings, after an epoch to warm up.
 
-ours: `training.fit` as in a run, without saving.
+ours: `training.fit` as in a run, without saving; mean of eight epochs.
 steps: the same batches through train_on_batch in a plain loop, without the overhead of fit.
 stock_batch1: stock layers, model.fit, batch 1, RMSprop, windows as long as a section; scaled.
 stock_same_batch: stock layers, model.fit, our batch, Adam.
@@ -102,8 +102,7 @@ def flops_per_frame(network: keras.Model) -> int:
 def measures(task: Task, checkpoint: Checkpoint, budget: TimeBudget) -> dict[str, Callable[[], float]]:
     """Name -> measurement of the seconds per epoch."""
     settings, batches = checkpoint.run.settings, task.batches(0)
-    # one epoch of the generator in so many predicts inputs
-    epochs = lstm.RESAMPLE_EVERY if task.training.kind == "generator" else 1
+    epochs = lstm.RESAMPLE_EVERY  # the generator predicts its inputs in one of so many
     x, y = (np.concatenate(arrays) for arrays in zip(*batches, strict=True))
     blocks = settings["block-count"] - settings["overlap"] + 1
     one = [a[:16] if a.ndim == 2 else a.reshape(1, -1, a.shape[-1])[:, :blocks] for a in (x, y)]

@@ -4,18 +4,15 @@ import math
 import signal
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from joanna.backend import keras
 from joanna.checkpoint import Checkpoint
+from joanna.dataset import EpochBatches
 from joanna.errors import Stopped
 from joanna.progress import ProgressDisplay
 from joanna.resources import TimeBudget
 from joanna.run import Training
 from joanna.settings import schedule
-
-if TYPE_CHECKING:
-    from joanna.training import EpochBatches
 
 _SECONDS_BETWEEN_SAVES = 45
 _EXPLODED = 100.0  # times the variance of the song's normalized frames
@@ -27,7 +24,7 @@ class Session:
 
     training: Training
     checkpoint: Checkpoint
-    data: "EpochBatches"
+    data: EpochBatches
     budget: TimeBudget
     stop: "StopOnSignal"
     display: ProgressDisplay

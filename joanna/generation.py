@@ -45,14 +45,13 @@ def load_networks(run: Run, latents: Latents) -> TrainedNetworks:
     Raises:
         UserError: weights are missing, damaged, not trained yet, or do not fit the settings or latents.
     """
-    networks, history, digests, epochs = {}, {}, [], {}
+    networks, history, digests, states = {}, {}, [], {}
     for component in COMPONENTS:
         networks[component] = model.build(run.settings)
         path = run.weights_file(component, "lstm")
         loaded = load_weights(networks[component].predictor, path, run, "lstm")
-        generator = loaded.state.of(Training(component, "generator").key)
-        epochs[component] = generator.epochs
-        if not generator.epochs:
+        states[component] = loaded.state.of(Training(component, "generator").key)
+        if not states[component].epochs:
             raise UserError(f"{path} holds no trained generator yet", rerun="lstm")
         if loaded.trained_on != latents.digest:
             raise UserError(f"{path} was trained before the autoencoders were trained again", rerun="lstm")
@@ -63,14 +62,16 @@ def load_networks(run: Run, latents: Latents) -> TrainedNetworks:
             if training.component == component and training.key in stored:
                 history[training.label] = stored[training.key]
     components = generated_components(run.settings["phase-method"])
-    if "phase" in components and 2 * epochs["phase"] < epochs["magnitude"]:
+    phase, magnitude = states["phase"], states["magnitude"]
+    if "phase" in components and 2 * phase.epochs < magnitude.epochs:
         print(
-            f"note: the phase generator was trained for {epochs['phase']:,} epochs, the magnitude "
-            f"generator for {epochs['magnitude']:,}: with minutes, train with the phase-method you want"
+            f"note: the phase generator was trained for {phase.epochs:,} epochs, the magnitude "
+            f"generator for {magnitude.epochs:,}: with minutes, train with the phase-method you want"
         )
-    goals = {"lstm": generator.goal}  # of the last component, as the settings below
-    if "autoencoder" in autoencoder:
-        goals["ae"] = int(autoencoder["autoencoder"][-1][1])
+    goals = {"lstm": magnitude.goal}
+    label = Training("magnitude", "autoencoder").label
+    if label in history:
+        goals["ae"] = int(history[label][-1][1])
     settings = _training_settings(run.settings, loaded.provenance, goals)
     return TrainedNetworks(networks, history, digests, settings)
 

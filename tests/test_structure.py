@@ -9,7 +9,7 @@ from helpers import PROJECT, STAGES
 ORDER = """
     errors startup progress batches
     files audio spectra settings source phase run artifacts resources cli
-    backend fast model checkpoint feedback callbacks training generation
+    backend fast model dataset checkpoint feedback callbacks training generation
     scores report clips previews estimate
 """.split()
 MAX_LINES, MAX_PARAMETERS = 60, 6
