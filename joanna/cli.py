@@ -4,10 +4,10 @@ import argparse
 import contextlib
 import io
 import os
-import re
 import shlex
 import signal
 import sys
+import tokenize
 from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
@@ -34,15 +34,7 @@ def make_parser(
     about: str, groups: tuple[str, ...] = (), program: str = "./run.sh", options: Options | None = None
 ) -> argparse.ArgumentParser:
     """The parser of a stage; arguments as in `run_stage`, `program` is the name in the usage line."""
-    text, presets = Path(config.__file__).read_text(encoding="utf-8").split("\npresets = {")
-    lines = ["presets:"]
-    for meaning, name in re.findall(r'    # (.*)\n    "([\w-]+)": \{', presets):
-        lines.append(f"  {name:<18} {meaning}")
-    for heading, listed in re.findall(r'    # (.*)\n((?:    ".*\n)+)', text):
-        if not groups or heading.split(",")[0] in groups:
-            lines.append(f"\nsettings, {heading}:")
-            for key, default, meaning in re.findall(r'    "([\w-]+)": (.*),  # (.*)', listed):
-                lines.append(f"  {key:<18} {meaning} [{default}]")
+    lines = _listing(groups)
     if groups:
         lines += ["", "all settings: ./run.sh --help"]
     parser = _Parser(
@@ -55,6 +47,44 @@ def make_parser(
     for option, (name, value, meaning) in (options or {}).items():
         parser.add_argument(option, dest=name, metavar=value, help=meaning)
     return parser
+
+
+def _listing(groups):
+    """Lines on the presets and the settings of config.py, as far as it can be read; see `run_stage`."""
+    presets, defaults = (getattr(config, name, None) for name in ("presets", "settings"))
+    comments, headings = _config_comments()
+    places = settings.config_lines(config.__file__)
+    lines = ["presets:"]
+    for name in presets if isinstance(presets, dict) else ():
+        first, _ = places.get(("presets", name), (0, 0))
+        lines.append(f"  {name!s:<18} {headings.get(first - 1, '')}".rstrip())
+    previous, (begin, end) = None, places.get(("settings",), (0, 0))
+    for key, value in defaults.items() if isinstance(defaults, dict) else ():
+        first, last = places.get(("settings", key), (0, 0))
+        # a setting that was commented out begins with a quote
+        above = [line for line in headings if begin < line < first and headings[line][:1].isalpha()]
+        heading = headings[max(above)] if above and last <= end else ""
+        if groups and heading and heading.split(",")[0] not in groups:
+            continue
+        if heading != previous:
+            lines.append(f"\nsettings{', ' * bool(heading)}{heading}:")
+        default = f'"{value}"' if isinstance(value, str) else value
+        lines.append(f"  {key!s:<18} {comments.get(last, '')} [{default}]")
+        previous = heading
+    return lines
+
+
+def _config_comments():
+    """Comments of config.py by line: those after code, and those on a line of their own."""
+    after_code: dict[int, str] = {}
+    alone: dict[int, str] = {}
+    with tokenize.open(config.__file__) as file:
+        for token in tokenize.generate_tokens(file.readline):
+            if token.type == tokenize.COMMENT:
+                line, column = token.start
+                kind = after_code if token.line[:column].strip() else alone
+                kind[line] = token.string.lstrip("# ")
+    return after_code, alone
 
 
 def run_stage(
@@ -119,14 +149,19 @@ def run_stage(
 def _settings_words(values, rest, options):
     """The words that give settings; the values of the options are checked."""
     for option, (name, *_) in options.items():
-        if name in values and not values[name].lower().endswith(".wav"):
-            raise UserError(f"{option} {values[name]}: expected the path of a .wav file")
+        if name in values:
+            values[name] = os.path.expanduser(values[name])  # the shell leaves the ~ of --out=~/x.wav
+            if not values[name].lower().endswith(".wav"):
+                raise UserError(f"{option} {values[name]}: expected the path of a .wav file")
     if "clip" not in values:
         return rest
+    clip = values["clip"]
+    if "=" in clip:
+        clip = os.path.join(".", clip)  # takes=1.wav is a setting, ./takes=1.wav a file
     if rest:
-        command = f"{_python()} generate.py {values['clip']} {shlex.join(rest)}"
+        command = shlex.join([_python(), "generate.py", clip, *rest])
         raise UserError(f"--from makes a clip again with its own settings; for other settings: {command}")
-    return [values["clip"]]
+    return [clip]
 
 
 def _command(stage, words):

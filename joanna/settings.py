@@ -1,9 +1,12 @@
 """The settings: their types, bounds and the files that depend on them; reading and checking."""
 
+import ast
 import contextlib
 import difflib
+import functools
 import importlib.util
 import math
+import os
 import re
 import reprlib
 import shlex
@@ -90,33 +93,131 @@ def load(arguments: list[str], generating: bool = False) -> dict:
         generating: whether a clip's own random-seed counts, not that of its weights.
 
     Raises:
-        UserError: unknown key or preset, wrong type, impossible combination.
+        UserError: unknown key or preset, wrong type, impossible combination, a mistake in config.py.
     """
+    _check_config()
     settings = dict(config.settings)
-    for argument in sorted(arguments, key=lambda argument: "=" in argument):  # keys come last
+    for argument in sorted(arguments, key=_is_setting):  # keys come last
         update = _read_argument(argument, generating)
         for key in update:
-            if key not in config.settings:
-                nearest = _nearest(key, config.settings)
-                raise UserError(f"unknown setting {_shortened(key)}{nearest} (--help lists every setting)")
+            _setting(key, "--help lists every setting")
         settings.update(update)
+    read = [argument for argument in arguments if not _is_setting(argument)]
+    if len(read) > 1:
+        raise UserError(
+            f"expected one preset, settings.yaml or clip, not {' and '.join(read)}; choose one and give "
+            "what differs as key=value"
+        )
     return _checked(settings)
+
+
+def _is_setting(word):
+    """Whether a word is key=value, and not a file with = in its path."""
+    key, equals, _ = word.partition("=")
+    return bool(equals) and (key in SETTINGS or not ("/" in key or os.path.isfile(word)))
+
+
+def _setting(key, advice):
+    """The row of a key in SETTINGS."""
+    if key not in SETTINGS:
+        raise UserError(f"unknown setting {_shortened(key)}{_nearest(str(key), SETTINGS)} ({advice})")
+    return SETTINGS[key]
+
+
+def _check_config():
+    """Raise UserError for a mistake in config.py: a key unknown, missing or repeated, a wrong value."""
+    for name in ("settings", "presets"):
+        if not isinstance(getattr(config, name, None), dict):
+            near = difflib.get_close_matches(name, vars(config).keys() - {name}, 1)
+            found = f", found '{near[0]}'" if near else ""
+            raise UserError(
+                f"{_place(*near or [name])}: expected a dictionary named '{name}'{found}; write {name} = "
+                "{...}, or restore the file with: git checkout config.py"
+            )
+    for key, first, second in _repeated_keys(config.__file__):
+        raise UserError(f"config.py, line {second}: '{key}' is already in line {first}; delete one of them")
+    presets = [(("presets", name), values) for name, values in config.presets.items()]
+    for path, values in [(("settings",), config.settings), *presets]:
+        if not isinstance(values, dict):
+            reason = f"preset '{path[-1]}' is {_shortened(values)}; expected a dictionary of settings"
+            raise UserError(f"{_place(*path)}: {reason}")
+        for key, value in values.items():
+            try:
+                advice = "correct or delete it; docs/reference.md lists every setting"
+                _checked_value(key, value, _setting(key, advice))
+            except UserError as error:
+                raise UserError(f"{_place(*path, key)}: {error}") from None
+    for key in SETTINGS:
+        if key not in config.settings:
+            reason = f"settings has no '{key}'; add it (docs/reference.md has its default)"
+            raise UserError(f"{_place('settings')}: {reason}")
+
+
+def _place(*path):
+    """Where config.py has a key, for a message."""
+    lines = config_lines(config.__file__).get(path)
+    return f"config.py, line {lines[0]}" if lines else "config.py"
+
+
+@functools.cache
+def config_lines(file: str) -> dict[tuple, tuple[int, int]]:
+    """First and last line of each key in config.py; a key is ``("presets", "demo", "dropout")``."""
+    found: dict[tuple, tuple[int, int]] = {}
+
+    def visit(node, keys):
+        entries: list = []
+        match node:
+            case ast.Assign([ast.Name(name)], value) | ast.keyword(str(name), value):
+                entries = [(name, node.lineno, value)]
+            case ast.Assign([ast.Subscript(ast.Name(table), ast.Constant(name))], value):
+                keys, entries = (table,), [(name, node.lineno, value)]
+            case ast.Dict():
+                entries = [(key.value, key.lineno, value) for key, value in _constant_keys(node)]
+            case _:
+                for child in ast.iter_child_nodes(node):
+                    visit(child, keys)
+        for name, line, value in entries:
+            path = (*keys, name)
+            found[path] = line, value.end_lineno
+            visit(value, path)
+
+    visit(ast.parse(Path(file).read_bytes()), ())
+    return found
+
+
+@functools.cache
+def _repeated_keys(file):
+    """Keys that a dictionary of config.py has twice, and their lines; Python takes the last."""
+    repeated = []
+    for node in ast.walk(ast.parse(Path(file).read_bytes())):
+        lines: dict = {}
+        for key, _ in _constant_keys(node) if isinstance(node, ast.Dict) else []:
+            if key.value in lines:
+                repeated.append((key.value, lines[key.value], key.lineno))
+            lines[key.value] = key.lineno
+    return repeated
+
+
+def _constant_keys(node):
+    """Keys and values of a dictionary, without ** and computed keys."""
+    pairs = zip(node.keys, node.values, strict=True)
+    return [(key, value) for key, value in pairs if isinstance(key, ast.Constant)]
 
 
 def _read_argument(argument, generating):
     """Settings of one word of the command line."""
     if argument.startswith("-"):
         key = argument.lstrip("-").partition("=")[0]
-        known = key in config.settings
-        advice = f"settings take no dashes: {key}=VALUE" if known else "--help lists the options"
+        advice = f"settings take no dashes: {key}=VALUE" if key in SETTINGS else "--help lists the options"
         raise UserError(f"unknown option {_shortened(argument)}; {advice}")
-    if "=" in argument:
+    if _is_setting(argument):
         key, text = argument.split("=", 1)
         return {key: _read_value(key, text)}
+    path = os.path.expanduser(argument)
     if argument.endswith((".yaml", ".yml")):
-        return _read_yaml(argument)
+        return read_yaml(path)
     if argument.lower().endswith(".wav"):
-        metadata = read_clip_metadata(argument)
+        metadata = read_clip_metadata(path)
         seed = {"random-seed": metadata["random-seed"]} if generating else {}
         return {**metadata["settings"], **seed}
     if argument not in config.presets:
@@ -126,19 +227,20 @@ def _read_argument(argument, generating):
 
 def _suggestion(word):
     """Suggestion for a word that is not a preset."""
-    if word in config.settings:
+    if word in SETTINGS:
         return f"settings are given without spaces: {word}=VALUE"
     if word.endswith("]"):
         return "lists are given without spaces: sequence-lengths=[12,24]"
     if re.fullmatch(r".*([/\\].*|\.[A-Za-z]\w*)", word):
         return f"to learn from a recording: source={shlex.quote(word)}"
-    presets = f"presets are {', '.join(config.presets)}"
-    return presets + (_nearest(word, config.presets) or "; settings are given as key=value")
+    presets = [*map(str, config.presets)]
+    nearest = _nearest(word, presets) or "; settings are given as key=value"
+    return f"presets are {', '.join(presets) or 'not in config.py'}{nearest}"
 
 
 def _read_value(key, text):
     # YAML would see a comment in 'No #5.wav', a number in '01' and 90 in 1:30
-    if isinstance(config.settings.get(key), str) or re.fullmatch(r"\d+(:\d+)+", text):
+    if (key in SETTINGS and SETTINGS[key].type is str) or re.fullmatch(r"\d+(:\d+)+", text):
         return text
     try:
         return yaml.safe_load(text)
@@ -155,7 +257,8 @@ def _shortened(value):
         return "a number too long to show"
 
 
-def _read_yaml(path):
+def read_yaml(path: str) -> dict:
+    """Read a settings file; UserError if it is missing or holds something else."""
     try:
         values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
@@ -174,7 +277,6 @@ def _nearest(word, known):
 
 def _checked(settings):
     """The settings, converted and with a name, if each value and their combination are possible."""
-    settings["name"] = settings["name"] or ""  # empty in a YAML file
     for key, setting in SETTINGS.items():
         settings[key] = _checked_value(key, settings[key], setting)
     settings["sequence-lengths"] = list(dict.fromkeys(settings["sequence-lengths"]))
@@ -199,6 +301,8 @@ def _checked(settings):
 
 def _checked_value(key, value, setting):
     """A setting's value, converted to its type, if it is within its bounds."""
+    if value is None and setting.type is str:  # empty in a YAML file
+        value = ""
     if isinstance(value, str) and value in setting.choices:
         return value
     if setting.type is float and type(value) in (int, str):  # YAML takes 1e-4 for a word

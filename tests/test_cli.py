@@ -1,3 +1,4 @@
+import importlib.util
 import os
 import re
 import runpy
@@ -9,9 +10,10 @@ import sys
 import pytest
 from helpers import PROJECT, STAGES
 
-from joanna import cli
+import config
+from joanna import cli, settings
 from joanna.errors import Stopped, UserError
-from joanna.settings import load
+from joanna.settings import SETTINGS, load
 
 OPTIONS = {"--out": ("out", "FILE", "a copy"), "--from": ("clip", "CLIP.wav", "a clip")}
 
@@ -162,3 +164,99 @@ def test_help_lists_what_a_stage_reads_and_writes_its_settings_and_examples(monk
         words = shlex.split(example, comments=True)
         if "--from" not in words:
             load(words[: words.index("--out")] if "--out" in words else words)
+
+
+ORIGINAL = (PROJECT / "config.py").read_text(encoding="utf-8")
+DROPOUT = '"dropout": 0.4,  #'
+PRESETS = ORIGINAL[ORIGINAL.index("presets = {") :]
+WITHOUT_PRESETS = ORIGINAL.removesuffix(PRESETS)
+
+
+@pytest.fixture
+def use_config(monkeypatch, tmp_path):
+    """A function that makes the text of a config.py the one in use."""
+
+    def use(text):
+        path = tmp_path / "config.py"
+        path.write_text(text, encoding="utf-8")
+        spec = importlib.util.spec_from_file_location("config", path)
+        edited = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(edited)
+        for module in (cli, settings):
+            monkeypatch.setattr(module, "config", edited)
+
+    return use
+
+
+@pytest.mark.parametrize(
+    ("change", "place", "message"),
+    [
+        ((DROPOUT, '"dropuot": 0.4, #'), '"dropuot"', "'dropuot'; did you mean 'dropout'? (correct"),
+        ((DROPOUT, "#"), "settings = {", "settings has no 'dropout'; add it"),
+        ((DROPOUT, '"dropout": "high", #'), '"high"', "dropout is 'high'; expected a number, 0.0 to"),
+        (("settings = {", "settings = {\n5: 3,"), "5: 3", "unknown setting 5 (correct or delete it"),
+        (("settings = {", 'settings = {\n"dropout": 0,'), DROPOUT, "'dropout' is already in line"),
+        (("settings = {", "setting = {"), "setting = {", "'settings', found 'setting'; write settings"),
+        (("settings = {", "settings = 5\nrest = {"), "settings = 5", "named 'settings'; write settings"),
+        ((PRESETS, ""), "", "named 'presets'; write presets = {...}, or restore the file"),
+        (("presets = {", 'presets = {"mine": 5,'), '"mine"', "preset 'mine' is 5; expected a dict"),
+        (('"ae-epoch": 25', '"ae-epochs": 25'), '"ae-epochs"', "'ae-epochs'; did you mean 'ae-epoch'?"),
+        (('"ae-epoch": 25', '"ae-epoch": 2.5'), '"ae-epoch": 2.5', "is 2.5; expected a whole number"),
+        ((PRESETS, PRESETS + 'presets["x"] = {"a": 1}'), 'presets["x"]', "unknown setting 'a'"),
+    ],
+)
+def test_a_mistake_in_config_is_named_with_its_line_and_help_lists_the_rest(
+    monkeypatch, capsys, use_config, change, place, message
+):
+    text = ORIGINAL.replace(*change, 1)
+    use_config(text)
+    code, calls, output, errors = run_stage(monkeypatch, capsys, "evening")
+    assert (code, calls, output, errors.count("\n")) == (2, [], "", 1)
+    line = f", line {text[: text.index(place)].count(chr(10)) + 1}" if place else ""
+    assert errors.startswith(f"lstm.py: config.py{line}: ")
+    assert message in errors
+    code, _, output, _ = run_stage(monkeypatch, capsys, "--help")
+    assert code == 0
+    assert "\n  takes " in output or "write settings" in message
+    assert "\n  evening " in output or "write presets" in message
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        PRESETS + WITHOUT_PRESETS,
+        ORIGINAL.replace('"', "'"),
+        re.sub(r"(?m) *#.*$", "", ORIGINAL),
+        re.sub(r"(?m)^ +", "", ORIGINAL),
+        re.sub(r": ([^\s{]+),  #", r":\n(\1\n),  #", ORIGINAL),
+        re.sub(r"(?ms)^(\w+) = (\{.*?\n\})", r"\1 = dict(\2)", ORIGINAL),
+        ORIGINAL.replace("# the networks", '# "dropout": 0.5,'),
+        "\ufeff" + ORIGINAL,
+    ],
+    ids="order quotes comments indent lines dict commented-out BOM".split(),
+)
+def test_config_may_be_formatted_in_any_way(monkeypatch, capsys, use_config, text):
+    expected = load(["demo"])
+    use_config(text)
+    assert load(["demo"]) == expected
+    _, _, output, _ = run_stage(monkeypatch, capsys, "--help")
+    assert set(re.findall(r"(?m)^  ([\w-]+) .*\[.*\]$", output)) == set(SETTINGS)
+    assert all(f"\n  {preset}" in output for preset in config.presets)
+
+
+@pytest.mark.parametrize("clip", ["best=1.wav", "takes=2.wav", "a=b/c.wav", "~/x.wav"])
+@pytest.mark.parametrize("form", ["--from={}", "--out={}", "{}"])
+def test_paths_with_an_equals_sign_or_a_tilde_are_paths(monkeypatch, capsys, tmp_path, form, clip):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    path = tmp_path / clip.removeprefix("~/")
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(b"no clip")
+    if form == "{}" and clip == "takes=2.wav":
+        clip = "./" + clip  # without ./ it is a setting
+    code, calls, _, errors = run_stage(monkeypatch, capsys, form.format(clip), script="generate.py")
+    if "out" in form:
+        assert (code, calls[0][1]) == (0, {"out": clip.replace("~", str(tmp_path))})
+    else:
+        assert (code, calls) == (2, [])
+        assert re.match(rf"generate.py: \S*{path.name}: holds no metadata of a clip", errors)

@@ -129,6 +129,18 @@ def test_mistakes_are_named(argument, words):
     assert words in str(caught.value)
 
 
+def test_two_presets_or_files_are_refused(tmp_path):
+    path = tmp_path / "a=b.yaml"
+    path.write_text("dropout: 0.2\nseed-source:\n")
+    assert load([str(path), "takes=2"]) == {**load([]), "dropout": 0.2, "takes": 2}
+    for words in (["demo", "evening"], ["demo", "takes=2", str(path)], [str(path), "demo"], ["demo"] * 2):
+        with pytest.raises(UserError, match="expected one preset, settings.yaml or clip, not .* and "):
+            load(words)
+    for words in (["demo", "takes", "2"], ["demo", "24]"], ["demo", "my.mp3"]):  # named before
+        with pytest.raises(UserError, match="unknown preset .*(without spaces|learn from a recording)"):
+            load(words)
+
+
 def test_impossible_combinations_are_refused():
     with pytest.raises(UserError, match="all takes would be equal; raise variation"):
         load(["takes=2", "variation=0"])
