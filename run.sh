@@ -53,9 +53,10 @@ make_venv() {
     fi
 }
 
-# whether .venv is complete and was made for its Python, which may have been replaced since
+# whether .venv is complete (activate is written last) and was made for its Python, which may have been
+# replaced since
 venv_works() {
-    .venv/bin/python -c '
+    [ -e .venv/bin/activate ] && .venv/bin/python -c '
 import glob, importlib.util, shutil, sys
 packages = glob.glob(f"{sys.prefix}/lib*/python{sys.version_info[0]}.{sys.version_info[1]}/site-packages")
 sys.exit(not (packages and (shutil.which("uv") or importlib.util.find_spec("pip"))))
@@ -84,12 +85,15 @@ fi
 install runtime "$cuda" requirements.txt
 
 if [ "${1-}" = test ]; then
-    install tests "" requirements-test.txt requirements-audio.txt requirements-tensorboard.txt
+    install tests "" requirements-test.txt requirements-tensorboard.txt
     .venv/bin/ruff check .
     .venv/bin/ruff format --check .
     .venv/bin/mypy
     exec .venv/bin/python -m pytest "${@:2}"
 fi
+
+# seconds on the clock of the stages, which never jumps, and pauses while the machine sleeps
+clock() { .venv/bin/python -c 'import time; print(int(time.monotonic()))'; }
 
 # Run a command and wait for its end. Ctrl-C reaches it directly, SIGTERM is passed on.
 child=""
@@ -107,15 +111,15 @@ run() {
 }
 
 JOANNA_COMMAND="./run.sh$([ $# = 0 ] || printf ' %q' "$@")" # the command that a stopped stage prints
-JOANNA_BEGAN="$(date +%s)" # the clock of minutes=...
+JOANNA_BEGAN="$(clock)" # of minutes=...
 export JOANNA_COMMAND JOANNA_BEGAN
 run .venv/bin/python -m joanna.estimate "$@" || exit $?
 times=""
 for stage in preprocess autoencoder lstm generate; do
     printf '\n== %s\n' "$stage"
-    began=$SECONDS
+    began="$(clock)"
     run .venv/bin/python "$stage.py" "$@" || exit $?
-    times+=" $stage $((SECONDS - began)) s,"
+    times+=" $stage $(($(clock) - began)) s,"
 done
-printf '\n== done:%s in all %d s\n' "$times" $(($(date +%s) - JOANNA_BEGAN))
+printf '\n== done:%s in all %d s\n' "$times" $(($(clock) - JOANNA_BEGAN))
 .venv/bin/python -m joanna.estimate --outputs "$@"

@@ -14,6 +14,7 @@ from joanna.resources import TimeBudget
 from joanna.run import Training
 from joanna.settings import schedule
 
+RUN_AGAIN = "Run the same command again to train it further"
 _SECONDS_BETWEEN_SAVES = 45
 _EXPLODED = 100.0  # times the variance of the song's normalized frames
 
@@ -31,6 +32,7 @@ class Session:
 
     def __post_init__(self):
         self.progress = self.checkpoint.state.of(self.training.key)
+        self.last = self.progress.last
         self.history = self.checkpoint.state.history.setdefault(self.training.key, [])
 
 
@@ -111,20 +113,31 @@ class FinishEpoch(SessionCallback):
     def on_epoch_end(self, epoch: int, logs: dict) -> None:
         session, progress, now = self.session, self.session.progress, time.monotonic()
         progress.epochs, progress.steps = session.data.position(epoch + 1)
-        if not progress.steps and progress.epochs < progress.goal and session.budget.is_over():
-            label = session.training.label
-            print(f"{label}: slower than measured, ends after epoch {progress.epochs:,}", flush=True)
-            progress.goal, self.model.stop_training = progress.epochs, True
+        if not progress.steps and progress.epochs < session.last and session.budget.is_over():
+            self._end_early()
         epochs = (epoch + 1) / session.data.parts
         session.history.append([self._trained + now - self._started, epochs, logs["loss"]])
-        complete = epochs % self._iteration == 0 or epochs == progress.goal
+        complete = epochs % self._iteration == 0 or epochs == session.last
         stopping = session.stop.signal  # one that arrives later ends the next epoch
         if complete or stopping or now - self._saved > _SECONDS_BETWEEN_SAVES:
             self._save()
         if stopping:
             raise Stopped(stopping)
         session.budget.epoch_finished(session.training)
-        session.display.update(epochs, logs["loss"], progress.goal)
+        session.display.update(epochs, logs["loss"], session.last)
+
+    def _end_early(self):
+        """End the training now; it stays unfinished with less than half of its epochs."""
+        session, epochs = self.session, self.session.progress.epochs
+        finished = 2 * epochs >= session.last
+        advice = "" if finished else f". {RUN_AGAIN}"
+        print(
+            f"{session.training.label}: slower than measured, ends after epoch {epochs:,} of "
+            f"{session.last:,}{advice}",
+            flush=True,
+        )
+        session.last, session.progress.goal = epochs, epochs if finished else 0
+        self.model.stop_training = True
 
     def _save(self):
         moments = [variable.numpy() for variable in self.model.optimizer.variables]

@@ -26,7 +26,12 @@ class Progress:
     epochs: int = 0  # completed
     steps: int = 0  # completed of the next epoch
     halvings: int = 0  # how often the learning rate was halved
-    goal: int = 0  # epochs in all; 0 before the training has started
+    goal: int = 0  # epochs in all; 0: not yet decided
+
+    @property
+    def last(self) -> int:
+        """The epoch to end with: the goal, or one more than are trained."""
+        return self.goal or self.epochs + 1
 
 
 @dataclass
@@ -45,9 +50,9 @@ class TrainingState:
     def is_trained(self, training: Training, settings: dict) -> bool:
         """Whether all epochs of a training, or with minutes those that fitted into them, are trained."""
         progress = self.of(training.key)
-        return progress.epochs >= (
-            max(1, progress.goal) if settings["minutes"] else training.epochs(settings)
-        )
+        if settings["minutes"]:
+            return 0 < progress.goal <= progress.epochs
+        return progress.epochs >= training.epochs(settings)
 
     def forget(self, key: str) -> None:
         """Drop what is stored of a training."""

@@ -123,10 +123,11 @@ class TimeBudget:
     """Shares the minutes of a run among its trainings.
 
     The time starts with run.sh, which passes it on in JOANNA_BEGAN. A stage that runs alone takes its
-    own share of the minutes.
+    own share of the minutes. `time.monotonic` never jumps, and pauses while the machine sleeps; all
+    processes of a machine share it.
     """
 
-    def __init__(self, settings: dict, clock: Callable[[], float] = time.time):
+    def __init__(self, settings: dict, clock: Callable[[], float] = time.monotonic):
         """A stage starts; `clock` returns the time in seconds."""
         self._settings, self._clock, self._started = settings, clock, clock()
         self._run_started = float(os.environ.get("JOANNA_BEGAN", 0))
@@ -180,7 +181,7 @@ class TimeBudget:
         for other in following:
             if self._total:
                 share = self._shares[TRAININGS.index(other)]
-                seconds += share * (self._total - self.overhead_seconds())
+                seconds += share * max(0.0, self._total - self.overhead_seconds())
             else:
                 relative_cost = _EPOCH_COST[other.kind] / _EPOCH_COST[training.kind]
                 seconds += other.epochs(self._settings) * seconds_per_epoch * relative_cost

@@ -77,12 +77,10 @@ def fit(
         return
     rates = compile_model(task.model)
     if not progress.goal:
-        limit = functools.partial(budget.seconds_for, training)
-        progress.goal = epochs_within(limit, task, rates)
-        print(f"{training.label}: {progress.goal:,} epochs fit into {duration(limit())}", flush=True)
+        _set_goal(task, progress, rates, budget, settings["minutes"])
     goal = progress.goal
     if progress.epochs or progress.steps:
-        print(f"{training.label}: resuming at epoch {progress.epochs + 1:,} of {goal:,}", flush=True)
+        print(f"{training.label}: resuming at epoch {progress.epochs + 1:,} of {progress.last:,}", flush=True)
     budget.start(training)
     with control.StopOnSignal() as stop:
         while True:
@@ -107,22 +105,37 @@ def fit(
             )
 
 
+def _set_goal(task, progress, rates, budget, minutes):
+    """Set the goal to the epochs that fit the time left of `minutes`; it stays 0 if none does."""
+    limit = functools.partial(budget.seconds_for, task.training)
+    fitting = epochs_within(limit, task, rates)
+    message = f"{fitting:,} epochs fit into {duration(limit())}"
+    if fitting:
+        progress.goal = progress.epochs + fitting
+    else:
+        message = (
+            f"no time is left of the {minutes:g} minutes; it trains one epoch, so that there are clips. "
+            f"{control.RUN_AGAIN}, or raise minutes"
+        )
+    print(f"{task.training.label}: {message}", flush=True)
+
+
 def _fit_from_checkpoint(task, checkpoint, rates, budget, stop, callbacks):
     """Run fit from the checkpoint on; FloatingPointError if the loss explodes."""
     model, training, state = task.model, task.training, checkpoint.state
     progress = state.of(training.key)
     data = EpochBatches(task.batches, progress.epochs, model.distribute_strategy.num_replicas_in_sync)
     first = progress.epochs * data.parts + progress.steps // len(data)
-    restart(model, rates, progress.goal * data.parts * len(data))
+    restart(model, rates, progress.last * data.parts * len(data))
     for variable, value in zip(model.optimizer.variables, state.moments.pop(training.key, []), strict=False):
         variable.assign(value)
     model.optimizer.iterations.assign(first * len(data))
     best = min((loss for _, _, loss in state.history.get(training.key, [])), default=math.inf)
     run_left = functools.partial(budget.run_left, training)
-    with ProgressDisplay(training.label, first / data.parts, progress.goal, best, run_left) as display:
+    with ProgressDisplay(training.label, first / data.parts, progress.last, best, run_left) as display:
         session = control.Session(training, checkpoint, data, budget, stop, display)
         callbacks = [*(callback(session) for callback in control.CALLBACKS), *callbacks]
-        data.fit(model, initial_epoch=first, epochs=progress.goal * data.parts, callbacks=callbacks)
+        data.fit(model, initial_epoch=first, epochs=progress.last * data.parts, callbacks=callbacks)
 
 
 def compile_model(model: keras.Model) -> WarmupCosine:
@@ -152,7 +165,7 @@ def epochs_within(limit: Callable[[], float], task: Task, rates: WarmupCosine) -
         batches = task.batches(epoch)
         making.append(time.monotonic() - started)
     training_seconds = len(batches) * step_seconds(task.model, batches[:4])
-    return max(1, int(limit() / (training_seconds + making[0] / 8 + making[1])))
+    return int(limit() / (training_seconds + making[0] / 8 + making[1]))
 
 
 def step_seconds(model: keras.Model, batches: list) -> float:

@@ -1,5 +1,6 @@
 """Memory and time: what is refused, and how the minutes of a run are shared."""
 
+import time
 from itertools import pairwise
 
 import pytest
@@ -89,6 +90,12 @@ def test_a_resumed_run_does_not_get_its_minutes_again():
     budget = TimeBudget(load(["demo", "minutes=30"]), lambda: BEGAN)
     # no time passes: the run before did all trainings but the current one
     assert 25 * 60 < sum(budget.seconds_for(training) for training in TRAININGS) < 30 * 60
+
+
+def test_the_minutes_count_on_a_clock_that_never_jumps(monkeypatch):
+    monkeypatch.setenv("JOANNA_BEGAN", str(time.monotonic() - 60))  # as run.sh does
+    budget = TimeBudget(load(["demo", "minutes=30"]))
+    assert 28 * 60 < budget.run_left(TRAININGS[0], 0.0, 1.0) <= 29 * 60
 
 
 def test_longer_clips_and_more_of_them_leave_less_for_training():

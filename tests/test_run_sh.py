@@ -1,11 +1,13 @@
 """run.sh at tiny width."""
 
 import os
+import re
 import shlex
 import shutil
 import signal
 import subprocess
 import sys
+import sysconfig
 import time
 from pathlib import Path
 
@@ -95,23 +97,75 @@ def test_a_link_to_it_and_variables_of_another_python_do_not_matter(project, tmp
     assert process.communicate(timeout=60)[1].startswith("run.sh: unknown preset 'demmo'")
 
 
-def test_help_needs_no_packages_and_a_venv_that_cannot_be_made_leaves_none(project, tmp_path):
-    (project / ".venv").unlink()
+@pytest.fixture
+def no_venv(tmp_path):
+    """A PATH whose Python leaves a part of .venv only, as on Debian without python3-venv."""
     (tmp_path / "bin").mkdir()
-    python = tmp_path / "bin" / "python3"  # as on Debian without python3-venv: it leaves a part of .venv
     lines = '[ "$2" = venv ] || exit 0', "mkdir -p .venv/bin", "touch .venv/bin/python", "exit 1"
-    python.write_text("\n".join(["#!/bin/sh", *lines]))
-    python.chmod(0o755)
-    path = f"{tmp_path / 'bin'}:/usr/bin:/bin"
-    output, errors = start(project, "--help", PATH=path).communicate(timeout=60)
+    write_script(tmp_path / "bin" / "python3", *lines)
+    return f"{tmp_path / 'bin'}:/usr/bin:/bin"
+
+
+def write_script(path, *lines):
+    path.write_text("\n".join(["#!/bin/sh", *lines]))
+    path.chmod(0o755)
+
+
+def use_python(project, *lines):
+    """Put a script that calls the current Python, after `lines`, into .venv; nothing is to be installed."""
+    (project / ".venv").unlink()
+    (project / ".venv" / "bin").mkdir(parents=True)
+    (project / ".venv" / "bin" / "activate").touch()
+    write_script(project / ".venv" / "bin" / "python", *lines, f'exec "{sys.executable}" "$@"')
+    (project / "requirements.txt").write_text("# nothing\n")
+
+
+def test_help_needs_no_packages_and_a_venv_that_cannot_be_made_leaves_none(project, no_venv):
+    (project / ".venv").unlink()
+    output, errors = start(project, "--help", PATH=no_venv).communicate(timeout=60)
     assert "usage: ./run.sh" in output
+    process = start(project, "demo", PATH=no_venv)
+    output, errors = process.communicate(timeout=60)
+    assert (process.returncode, output) == (2, "")
+    assert "sudo apt install python3-venv" in errors
     assert not (project / ".venv").exists()
-    for broken in (False, True):
-        if broken:
-            (project / ".venv" / "bin").mkdir(parents=True)
-        process = start(project, "demo", PATH=path)
-        output, errors = process.communicate(timeout=60)
-        assert process.returncode == 2
-        assert output == broken * "== .venv is incomplete or of another Python: making it again\n"
-        assert "sudo apt install python3-venv" in errors
-        assert not (project / ".venv").exists()
+
+
+@pytest.mark.parametrize("missing", ["", "bin/activate", "bin/python", "lib", "PACKAGES/pip"])
+def test_a_venv_that_is_incomplete_or_of_another_python_is_made_again(project, no_venv, missing):
+    venv, packages = project / ".venv", sysconfig.get_path("purelib", vars={"base": ""}).strip("/")
+    venv.unlink()
+    for file in ("bin/activate", "pyvenv.cfg", f"{packages}/pip/__init__.py"):
+        (venv / file).parent.mkdir(parents=True, exist_ok=True)
+        (venv / file).touch()
+    home = Path(sys.executable).resolve()
+    (venv / "bin" / "python").symlink_to(home)
+    (venv / "pyvenv.cfg").write_text(f"home = {home.parent}\ninclude-system-site-packages = false\n")
+    (venv / "runtime").write_text((Path(sys.prefix) / "runtime").read_text())
+    if missing:
+        (venv / missing.replace("PACKAGES", packages)).rename(project / "missing")
+    output = start(project, "demo", PATH=no_venv).communicate(timeout=60)[0]
+    assert output == ("== .venv is incomplete or of another Python: making it again\n" if missing else "")
+    assert venv.exists() == (not missing)
+
+
+def test_pip_installs_into_the_venv_whatever_its_settings(project):
+    use_python(project)
+    process = start(project, "demmo", PIP_USER="1", PATH="/usr/bin:/bin")
+    output, errors = process.communicate(timeout=60)
+    assert "== installing requirements.txt" in output
+    assert errors.startswith("run.sh: unknown preset 'demmo'")
+
+
+def test_all_stages_know_when_the_run_began_on_a_clock_that_never_jumps(project, tmp_path):
+    log = tmp_path / "log"
+    use_python(project, f'[ "$1" = -c ] || exec echo "$JOANNA_BEGAN $*" >> "{log}"')
+    before = time.monotonic()
+    output, errors = start(project, "demo", PATH="/usr/bin:/bin").communicate(timeout=60)
+    after = time.monotonic()
+    lines = [line.split(" ") for line in log.read_text().splitlines() if "pip" not in line]
+    assert [script for _, script, *_ in lines] == ["-m", *(f"{stage}.py" for stage in STAGES), "-m"]
+    began = {float(seconds) for seconds, *_ in lines}
+    assert len(began) == 1
+    assert before - 1 <= began.pop() <= after
+    assert int(re.search(r"in all (\d+) s", output)[1]) <= after - before + 1

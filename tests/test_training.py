@@ -16,7 +16,7 @@ from helpers import PROJECT, SmallTraining, contents, copy_project, tiny_run
 from joanna.backend import keras
 from joanna.batches import PART_STEPS, even_batches, parts_of
 from joanna.checkpoint import read_history
-from joanna.errors import UserError
+from joanna.errors import Stopped, UserError
 from joanna.resources import TimeBudget
 from joanna.run import Training
 from joanna.spectra import normalized_error
@@ -133,31 +133,48 @@ def test_an_explosion_before_the_first_save_of_more_iterations_does_not_end_them
 
 
 def test_as_many_epochs_as_fit_and_the_same_number_when_resuming(tmp_path):
-    training = SmallTraining(tmp_path, "minutes=0.01")  # too few for more than one epoch
-    assert '"goal": 1' in training.train()["progress"]
-    weights = training.model.get_weights()
+    training = SmallTraining(tmp_path, "minutes=30")
     task = Task(training.training, training.model, training.batches, 0.01)
+    weights = training.model.get_weights()
     assert epochs_within(lambda: 60.0, task, compile_model(training.model)) > 10
     assert all(map(np.array_equal, weights, training.model.get_weights()))
-    resumed = SmallTraining(tmp_path / "other", "minutes=0.01")
-    resumed.checkpoint.state.of(KEY).goal = 7
-    assert '"epochs": 7' in resumed.train()["progress"]
-    assert resumed.steps == 21
+    training.checkpoint.state.of(KEY).goal = 7
+    assert '"epochs": 7' in training.train()["progress"]
+    assert training.steps == 21
 
 
-def test_a_machine_that_gets_slower_does_not_take_longer(tmp_path, capsys):
+def test_a_training_without_time_for_an_epoch_trains_one_and_is_not_finished(tmp_path, capsys):
+    late, times = SmallTraining(tmp_path, "minutes=30"), iter([0.0])
+    late.train(clock=lambda: next(times, 1e6))
+    assert late.steps == 3
+    assert not late.checkpoint.state.is_trained(late.training, late.run.settings)
+    message = "no time is left of the 30 minutes; it trains one epoch, so that there are clips. Run the same"
+    assert message in capsys.readouterr().out
+    again = SmallTraining(tmp_path, "minutes=30")
+    again.signal_at = 2
+    with pytest.raises(Stopped):
+        again.train()
+    assert again.checkpoint.state.of(KEY).epochs == 2
+    assert again.checkpoint.state.of(KEY).goal > 10
+    assert "resuming at epoch 2 of " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("slowness", "epochs", "finished"), [(2.2, 13, True), (20.0, 3, False)])
+def test_a_machine_that_gets_slower_does_not_take_longer(tmp_path, capsys, slowness, epochs, finished):
     training, now = SmallTraining(tmp_path, "minutes=30"), [0.0]
+    progress = training.checkpoint.state.of(KEY)
+    progress.goal = 20
     share = TimeBudget(training.run.settings, lambda: 0.0).seconds_for(training.training)
 
     def slow_down(epoch, logs):
-        now[0] += share / 9
+        now[0] += slowness * share / 20
 
-    progress = training.train(clock=lambda: now[0], on_epoch_end=slow_down)["progress"]
-    # the epoch in which a quarter more than its share is over
-    assert progress == '{"new": {"epochs": 13, "steps": 0, "halvings": 0, "goal": 13}}'
-    assert "slower than measured, ends after epoch 13" in capsys.readouterr().out
-    settings = {**training.run.settings, "lstm-epoch": 10**6}  # do not count with minutes
-    assert training.checkpoint.state.is_trained(training.training, settings)
+    training.train(clock=lambda: now[0], on_epoch_end=slow_down)
+    assert progress.epochs == epochs  # the epoch in which a quarter more than its share is over
+    assert training.checkpoint.state.is_trained(training.training, training.run.settings) == finished
+    advice = "" if finished else ". Run the same command again to train it further"
+    message = f"slower than measured, ends after epoch {epochs} of 20{advice}\n"
+    assert message in capsys.readouterr().out
 
 
 def test_random_numbers_depend_on_the_seed_and_the_key_only(tmp_path):
