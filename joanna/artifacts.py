@@ -1,5 +1,6 @@
 """What the stages hand over: normalized frames and latents, with the provenance of their files."""
 
+import contextlib
 import functools
 import json
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ import numpy as np
 from joanna import files
 from joanna.errors import UserError
 from joanna.run import Run
-from joanna.settings import SETTINGS, bottleneck
+from joanna.settings import SETTINGS, bottleneck, read_yaml
 from joanna.source import source_files, source_path
 from joanna.spectra import COMPONENTS, denormalize
 
@@ -26,15 +27,41 @@ def provenance(run: Run, stage: str, training: bool = False) -> dict:
     stages = STAGES[: STAGES.index(stage) + 1]
     keys = [key for key, setting in SETTINGS.items() if setting.stage in stages]
     made_from = {key: run.settings[key] for key in keys if training or not SETTINGS[key].training_only}
-    paths = source_files(run.root, run.settings)
-    recordings = [(path, path.stat().st_mtime_ns, path.stat().st_size) for path in paths]
-    return {**made_from, "source": _source_digest(*recordings)}
+    return {**made_from, "source": _source_digest(run)[0]}
+
+
+def _source_digest(run):
+    """Digest of the source, and whether the source was read.
+
+    A source that was moved or deleted has the digest that frames.h5 records of it.
+    """
+    try:
+        paths = source_files(run.root, run.settings)
+        return _content_digest(*map(_version, paths)), True
+    except (UserError, OSError):
+        with contextlib.suppress(UserError, *files.MALFORMED):
+            kept = {"source": str(read_yaml(str(run.settings_file))["source"])}
+            # frames.h5 does not record the path: another one may be that of another song
+            if source_path(run.root, kept) == source_path(run.root, run.settings):
+                return _recorded_digest(_version(run.frames_file)), False
+        raise
+
+
+def _version(path):
+    """A file's path, modification time and size; an unchanged file is read once."""
+    return path, path.stat().st_mtime_ns, path.stat().st_size
 
 
 @functools.cache
-def _source_digest(*recordings):
-    """Digest of files (path, modification time, size); an unchanged one is read once."""
-    return files.content_digest(*(path for path, *_ in recordings))[:16]
+def _content_digest(*versions):
+    return files.content_digest(*(path for path, *_ in versions))[:16]
+
+
+@functools.cache
+def _recorded_digest(version):
+    """Digest of the source of a frames.h5."""
+    with files.open_h5(version[0]) as file:
+        return str(json.loads(file.attrs["recipe"])["source"])
 
 
 def check_provenance(attributes: dict, path: Path, run: Run, stage: str, training: bool = False) -> None:
@@ -148,6 +175,8 @@ class Frames:
         components = {
             name: ComponentFrames(*(arrays[f"{name}/{key}"] for key in each)) for name in COMPONENTS
         }
+        if not _source_digest(run)[1]:
+            print(f"source {run.settings['source']} cannot be read: using {run.frames_file}, made from it")
         return cls(components, arrays["audio"], int(attributes["blocks"]), attributes["identity"])
 
 

@@ -1,4 +1,6 @@
 import json
+import os
+import shutil
 
 import h5py
 import numpy as np
@@ -53,6 +55,23 @@ def test_files_of_other_settings_or_another_song_are_refused(run, tmp_path, song
     load(tiny_run(tmp_path, f"source={song}", "dropout=0.1", "layer-count=1"), {})  # of later stages
     song.write_bytes(song.read_bytes() + b"1")
     assert_refused(run, "made from another recording")
+
+
+def test_a_missing_source_is_the_one_of_the_frames_and_a_folder_that_lacks_a_file_another(tmp_path, song):
+    (tmp_path / "album").mkdir()
+    files = [shutil.copy(song, tmp_path / "album" / name) for name in ("a.wav", "b.wav")]
+    run = tiny_run(tmp_path, "source=album")
+    preprocess.main(run)
+    made_from = artifacts.provenance(run, "lstm")
+    os.remove(files[0])
+    assert_refused(run, "made from another recording")
+    os.remove(files[1])
+    for source in ("album", "./album", tmp_path / "album"):  # without a recording, then without the folder
+        assert artifacts.provenance(tiny_run(tmp_path, f"source={source}"), "lstm") == made_from
+        shutil.rmtree(tmp_path / "album", ignore_errors=True)
+    run.frames_file.unlink()
+    with pytest.raises(UserError, match="album: no such file"):
+        artifacts.provenance(run, "lstm")
 
 
 @pytest.mark.parametrize("content", [None, b"", b"not hdf5", b"\x89HDF\r\n\x1a\n torn"])

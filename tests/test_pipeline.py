@@ -283,6 +283,24 @@ def test_a_mistyped_source_leaves_no_folders(root):
     assert (root / "weights" / "song").exists()
 
 
+def test_a_run_goes_on_without_its_source(root, run):
+    source, before = root / "sources" / "song.wav", contents(run)
+    source.rename(root / "moved.wav")
+    note = f"source ./sources/song.wav cannot be read: using {run.frames_file}, made from it\n"
+    for stage in STAGES:
+        assert run_stage(run, stage).startswith(f"{note}up to date, skipped: ")
+    assert contents(run) == before
+    clip = shutil.move(run.clip_file(CLIPS[0]), root / "clip.wav")
+    output = make_again(root, clip)
+    assert output.count(note) == 1
+    assert f"{CLIPS[0]} equals {clip}, byte for byte" in output
+    for stage in ("autoencoder", "lstm", "generate"):
+        with pytest.raises(UserError, match=r"none.wav: no such file"):
+            run_stage(tiny_run(root, *WORDS, "name=song", "source=none.wav"), stage)
+    (root / "moved.wav").rename(source)
+    assert run_stage(run, "lstm").startswith("up to date, skipped: ")
+
+
 def test_missing_and_unfit_inputs_name_the_stage_to_run(root):
     for stage, words, message, rerun in (
         ("autoencoder", ["name=new"], "frames.h5 is missing", "preprocess"),
