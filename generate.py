@@ -130,7 +130,7 @@ def _seed_frames(run, frames):
         start = settings["seed-section"] * frames.blocks
         return {name: song.frames[start:] for name, song in frames.components.items()}
     path = source_path(run.root, settings, "seed-source")
-    samples, notes = audio.load_audio(path, rate, "seed-source")
+    samples, notes, _ = audio.load_audio(path, rate, "seed-source")
     for note in notes:
         print(f"seed-source: {note}")
     longest = max(settings["sequence-lengths"])

@@ -11,6 +11,8 @@ if __name__ == "__main__":
 
     startup.prepare()
 
+import math
+
 from joanna import cli
 from joanna.artifacts import ComponentFrames, Frames, check_lengths
 from joanna.errors import UserError
@@ -31,9 +33,9 @@ def main(run: Run) -> None:
         print(f"up to date, skipped: {run.frames_file}")
         return
     settings = run.settings
-    samples, notes = load_source(run.root, settings)
-    print(*notes, sep="\n", end="\n" * bool(notes))
-    sections = cut_sections(samples, settings)
+    source = load_source(run.root, settings)
+    print(*source.notes, sep="\n", end="\n" * bool(source.notes))
+    sections = cut_sections(source.samples, settings)
     print(*sections.notes, sep="\n", end="\n" * bool(sections.notes))
     spectra = stft(sections.audio, settings["frame-length"], settings["overlap"])
     check_lengths(run, len(spectra), sections.blocks)
@@ -41,18 +43,19 @@ def main(run: Run) -> None:
     components = {name: ComponentFrames(*normalize(values)) for name, values in parts.items()}
     Frames(components, sections.audio, sections.blocks).save(run)
     run.save_settings()
-    _print_summary(run, samples, sections, len(spectra))
+    _print_summary(run, source.seconds, sections, len(spectra))
 
 
-def _print_summary(run, samples, sections, frame_count):
+def _print_summary(run, seconds, sections, frame_count):
     settings, rate = run.settings, run.settings["sample-rate"]
     length, step, count = settings["frame-length"], hop(settings), sections.section_count
-    unused = len(samples) - len(sections.audio)
     limits = ", ".join(f"{key} {settings[key]:g}" for key in ("start", "seconds") if settings[key])
     limits = f" (with {limits})" if limits else ""
-    print(f"used {len(sections.audio) / rate:.1f} s of {len(samples) / rate:.1f} s found{limits}")
-    if settings["section-count"] != "auto" and unused >= step * count:
-        blocks = len(samples) // step // count
+    used = len(sections.audio) / rate
+    of = f" of {seconds:.1f} s found" if seconds < math.inf else ""  # not stated in the file, not all read
+    print(f"used {used:.1f} s{of}{limits}")
+    if settings["section-count"] != "auto" and step * count / rate <= seconds - used < math.inf:
+        blocks = int(seconds * rate) // step // count
         print(f"  to use all of it, set section-count to auto, or block-count to {blocks}")
     print(f"{count} section{'s' * (count > 1)} of {sections.blocks} blocks, {frame_count} frames in all")
     print(f"frame {length} samples ({1000 * length / rate:.0f} ms), ", end="")

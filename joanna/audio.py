@@ -2,130 +2,149 @@
 
 import io
 import json
+import math
 import re
 import shlex
-import warnings
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from joanna.errors import UserError
+from joanna.recording import Recording
 
 SILENCE = 1e-4  # peak of silent audio, of full scale: -80 dB
-_STREAM_SIZE = 2**32 - 1  # size in the header of a wav that was written to a pipe
 _SILENT_LEVEL = 1e-3  # of the loudest part: -60 dB, as librosa.effects.trim
+_LEVEL_SECONDS, _MIN_SILENCE = 0.02, 0.1  # of the parts compared; of what is trimmed at least
 _PART = 2048  # samples whose level counts as one in `loudness`
 _MAX_AMPLITUDE = 2.0**32  # of full scale; some programs write floats in the range of integers
 _RATES = 1000, 768000  # lowest and highest sample rate of a recording, Hz
 _MIN_PEAK = 0.01  # of full scale; quieter audio would lose much to the 16 bits of the clips
-_MIN_MIX_POWER = 0.01  # relative to uncorrelated channels; with less, the channels cancel each other
+_MIN_MIX_POWER = 0.1  # relative to uncorrelated channels; with less, the channels cancel each other
+_SILENT_CHANNEL = 1e-4  # of the power of the loudest: -40 dB
+_OFFSET = 0.01  # of the audio's RMS; less comes from where it is cut
 PLAIN_NAME = r"\w[\w. -]{0,99}"  # of a file or folder; cannot lead elsewhere
 
 
-def load_audio(path: Path, sample_rate: int, setting: str = "source") -> tuple[np.ndarray, list[str]]:
-    """Load a recording as mono audio.
+class Loaded(NamedTuple):
+    """Audio of a recording."""
+
+    audio: np.ndarray  # (S,) float32 in -1 to 1
+    notes: list[str]  # sentences on what was changed, left out or missing
+    seconds: float  # length of the recording
+
+
+def load_audio(
+    path: Path,
+    sample_rate: int,
+    setting: str = "source",
+    start: float = 0.0,
+    limit: float = math.inf,
+) -> Loaded:
+    """Load a recording as mono audio without the silence at its beginning and end.
 
     Args:
-        path: PCM (8, 16, 24, 32 bit) or float wav with any rate and number of channels; with the
-            optional package soundfile also flac, ogg, mp3 and other formats of libsndfile.
+        path: a recording of any rate and number of channels in a format that libsndfile reads.
         sample_rate: sample rate of the result, Hz.
         setting: setting that holds the path, for messages.
+        start: seconds left out at the beginning.
+        limit: most samples of the result; no more is read.
 
     Returns:
-        Audio ``(S,)`` float32 in -1 to 1, and sentences on the conversions made.
+        The audio, empty if the recording ends before `start`.
 
     Raises:
-        UserError: the file is missing, unreadable, truncated, empty or silent, or contains NaN or Inf.
+        UserError: the file is missing, unreadable, empty or silent, or contains NaN or Inf.
     """
+    name = f"{setting} {path}"
     if not path.is_file():
-        raise UserError(f"{setting} {path}: no such file; put a recording there or set '{setting}'")
-    data, name = path.read_bytes(), f"{setting} {path}"
-    read = _read_wav if data[:4] in (b"RIFF", b"RIFX", b"RF64") else _read_with_soundfile
-    samples, rate = read(data, name)
-    del data  # half a gigabyte per hour
-    if samples.size == 0:
+        raise UserError(f"{name}: no such file; put a recording there or set '{setting}'")
+    with Recording(path, name) as recording:
+        rate, (lowest, highest) = recording.rate, _RATES
+        if not lowest <= rate <= highest:
+            raise UserError(
+                f"{name}: sample rate {rate} Hz; expected {lowest} to {highest} Hz: export it again"
+            )
+        recording.skip(round(start * rate))
+        # with more at the end, for the resampler
+        samples, trimmed = _read_sound(recording, limit * rate / sample_rate + rate // 10)
+        notes, seconds = recording.notes + trimmed, recording.seconds
+    if not seconds:
         raise UserError(f"{name}: contains no samples; choose another recording")
-    lowest, highest = _RATES
-    if not lowest <= rate <= highest:
-        raise UserError(f"{name}: sample rate {rate} Hz; expected {lowest} to {highest} Hz: export it again")
-    audio, notes = _mix_down(samples)
+    if start >= seconds:
+        return Loaded(np.zeros(0, np.float32), notes, seconds)
+    audio, changes = _mix_down(samples)
     del samples
     if not (np.abs(audio) < _MAX_AMPLITUDE).all():
         raise UserError(f"{name}: contains NaN, Inf or values far beyond full scale; export it again")
+    if len(audio) and abs(offset := float(audio.mean())) > _OFFSET * audio.std():
+        audio -= offset
+        changes.append(f"removed a constant offset of {offset:.3f} of full scale")
     if rate != sample_rate:
         audio = resample(audio, rate, sample_rate)
-        notes.append(f"resampled from {rate} Hz to {sample_rate} Hz")
-    peak = np.abs(audio).max()
+        changes.append(f"resampled from {rate} Hz to {sample_rate} Hz")
+    audio = audio[: int(min(limit, len(audio)))]
+    peak = np.abs(audio).max(initial=0)
     if peak < SILENCE:
-        raise UserError(f"{name}: silent (peak below -80 dB); choose another recording")
+        part = f" from start {start:g} on" if start else ""
+        raise UserError(f"{name}: silent{part} (peak below -80 dB); choose another recording")
     if not _MIN_PEAK < peak <= 1:
         audio = audio * (0.99 / peak)
-        notes.append(f"peak scaled from {peak:.3g} to 0.99 of full scale")
-    return audio.astype(np.float32), notes
+        changes.append(f"peak scaled from {peak:.3g} to 0.99 of full scale")
+    return Loaded(audio.astype(np.float32), notes + changes, seconds)
+
+
+def _read_sound(recording, count):
+    """The next `count` frames ``(N, C)`` and a sentence on the silence left out around them.
+
+    More is read for what is left out at the beginning.
+    """
+    samples, before, after = recording.read(count), 0, 0
+    while silent := _leading_silence(samples, recording.rate):
+        before += silent
+        samples = np.concatenate([samples[silent:], recording.read(silent)])
+    if recording.ended:
+        after = _leading_silence(samples[::-1], recording.rate)
+        samples = samples[: len(samples) - after]
+    ends = {"beginning": before / recording.rate, "end": after / recording.rate}
+    parts = [f"{seconds:.1f} s at the {end}" for end, seconds in ends.items() if seconds]
+    return samples, [f"left out silence: {', '.join(parts)}"] if parts else []
+
+
+def _leading_silence(samples, rate):
+    """Frames of samples ``(S, C)`` before the first sound; 0 if it is less than 0.1 s."""
+    size = round(_LEVEL_SECONDS * rate)
+    parts = samples[: len(samples) // size * size].reshape(-1, size, samples.shape[1])
+    if not len(parts):
+        return 0
+    with np.errstate(invalid="ignore", over="ignore"):  # NaN and Inf are refused later
+        levels = parts.std(axis=1).max(axis=1)  # around the mean: a constant is no sound
+        if levels.max() < SILENCE / 2:
+            return len(samples)
+        silent = size * int(np.argmin(levels <= _SILENT_LEVEL * levels.max()))
+    return silent if silent >= _MIN_SILENCE * rate else 0
 
 
 def _mix_down(samples):
-    """Mono audio ``(S,)`` float64 in -1 to 1 from samples ``(S,)`` or ``(S, C)`` of any type; notes."""
-    scale, offset = 1.0, 0.0
-    if samples.dtype == np.uint8:
-        scale, offset = 128.0, 128.0
-    elif np.issubdtype(samples.dtype, np.integer):
-        scale = -float(np.iinfo(samples.dtype).min)
+    """Mono audio ``(S,)`` float64 of samples ``(S, C)``, and sentences on the channels."""
+    count = samples.shape[1]
+    if count == 1 or not len(samples):
+        return samples[:, 0].astype(np.float64), []
     with np.errstate(invalid="ignore", over="ignore"):  # NaN and Inf are refused later
-        if samples.ndim == 1 or samples.shape[1] == 1:
-            return (samples.reshape(-1).astype(np.float64) - offset) / scale, []
-        audio = (samples.mean(axis=1, dtype=np.float64) - offset) / scale
-        count = samples.shape[1]
-        powers = [np.mean(np.square((samples[:, index] - offset) / scale)) for index in range(count)]
-        if np.mean(np.square(audio)) < _MIN_MIX_POWER * sum(powers) / count**2:
-            loudest = int(np.argmax(powers))
-            note = f"the channels cancel each other: used channel {loudest + 1} of {count} only"
-            return (samples[:, loudest] - offset) / scale, [note]
-    return audio, [f"mixed {count} channels down to mono"]
-
-
-def _read_wav(data, name):
-    """Samples ``(S,)`` or ``(S, C)`` in their stored type, and the sample rate, of a wav's bytes."""
-    from scipy.io import wavfile
-
-    declared = int.from_bytes(data[4:8], "little")
-    if data[:4] == b"RIFF" and declared == _STREAM_SIZE:
-        data = data[:4] + (len(data) - 8).to_bytes(4, "little") + data[8:]
-    elif data[:4] == b"RIFF" and declared + 8 > len(data):
-        raise UserError(
-            f"{name}: truncated wav, {len(data)} of {declared + 8} bytes; copy or export it again"
-        )
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("error", "Reached EOF")
-            warnings.filterwarnings("ignore", category=wavfile.WavFileWarning)
-            rate, samples = wavfile.read(io.BytesIO(data))
-    except MemoryError:
-        raise
-    except Exception as error:  # scipy raises exceptions of many types on broken files
-        reason = f" ({error})" if type(error) is ValueError else ""
-        raise UserError(
-            f"{name}: not a readable wav file{reason}; expected a complete PCM or float wav"
-        ) from None
-    return samples, rate
-
-
-def _read_with_soundfile(data, name):
-    """Samples ``(S, C)`` float32 and the sample rate of a recording's bytes, in any format but wav."""
-    try:
-        import soundfile
-    except (ImportError, OSError):  # OSError: its libsndfile is missing
-        raise UserError(
-            f"{name}: not a wav; to read flac, ogg, mp3 and others: "
-            ".venv/bin/python -m pip install -r requirements-audio.txt"
-        ) from None
-    try:
-        return soundfile.read(io.BytesIO(data), dtype="float32", always_2d=True)
-    except (RuntimeError, ValueError, TypeError) as error:  # LibsndfileError is a RuntimeError
-        reason = getattr(error, "error_string", error)
-        raise UserError(
-            f"{name}: not a readable recording ({reason}); convert it to wav, with ffmpeg for example"
-        ) from None
+        powers = np.array([np.var(channel, dtype=np.float64) for channel in samples.T])
+        used = np.flatnonzero(~(powers <= _SILENT_CHANNEL * powers.max()))
+        used = used if len(used) else np.arange(count)
+        audio = samples[:, used].mean(axis=1, dtype=np.float64)
+        cancelled = np.var(audio) < _MIN_MIX_POWER * powers[used].sum() / len(used) ** 2
+    if cancelled:
+        used = np.array([powers.argmax()])
+        audio = samples[:, used[0]].astype(np.float64)
+    reason = "the channels cancel each other: " if cancelled else ""
+    silent = "" if cancelled or len(used) == count else "; the others are silent"
+    if len(used) == 1:
+        return audio, [f"{reason}used channel {used[0] + 1} of {count}{silent}"]
+    of = f" of {count}" if silent else ""
+    return audio, [f"mixed {len(used)}{of} channels down to mono{silent}"]
 
 
 def resample(audio: np.ndarray, rate: int, target_rate: int) -> np.ndarray:

@@ -1,6 +1,7 @@
 """The source: its recordings, the audio used of each, and the sections it is cut into."""
 
 import math
+import re
 from pathlib import Path
 from typing import NamedTuple
 
@@ -8,10 +9,20 @@ import numpy as np
 
 from joanna.audio import SILENCE, load_audio
 from joanna.errors import UserError
+from joanna.recording import Recording
 from joanna.settings import hop
 
-# suffixes of the recordings in a folder
-_SUFFIXES = set(".wav .flac .ogg .oga .opus .mp3 .aif .aiff .aifc .au .caf .w64".split())
+# suffixes of the recordings in a folder, and of what libsndfile does not read
+_SUFFIXES = set(".wav .flac .ogg .oga .opus .mp3 .aif .aiff .aifc .au .caf .w64 .rf64".split())
+_UNREADABLE = set(".m4a .m4b .aac .wma .mp4 .mov .mkv .webm .ape .wv .amr .ac3".split())
+
+
+class Source(NamedTuple):
+    """The audio of a source, or as much of it as the settings ask for."""
+
+    samples: np.ndarray  # (S,) float32 at sample-rate
+    notes: list[str]  # sentences on what was changed, left out or missing
+    seconds: float  # length of the recordings, from `start` on
 
 
 class Sections(NamedTuple):
@@ -32,54 +43,79 @@ def source_path(root: Path, settings: dict, key: str = "source") -> Path:
 
 
 def source_files(root: Path, settings: dict) -> list[Path]:
-    """The source, or the recordings of a folder sorted by name; UserError if there are none."""
+    """The source, or the recordings of a folder and its sub-folders by name; UserError if there are none."""
     path = source_path(root, settings)
     if path.is_file():
         return [path]
-    files = path.glob("[!.]*") if path.is_dir() else []  # macOS writes a ._ file per file
-    recordings = sorted(file for file in files if file.suffix.lower() in _SUFFIXES)
+    recordings = _files_of(path, _SUFFIXES)
     if not recordings:
         reason = "no recordings in it" if path.is_dir() else "no such file"
+        others = _files_of(path, _UNREADABLE)
+        reason += f" that can be read ({_convert(others)})" if others else ""
         raise UserError(f"source {path}: {reason}; put a recording there or set 'source'")
     return recordings
 
 
-def load_source(root: Path, settings: dict) -> tuple[np.ndarray, list[str]]:
+def _files_of(folder, suffixes):
+    """Files of a folder and its sub-folders, hidden ones left out: macOS writes a ._ file per file."""
+    found = (path for path in folder.rglob("[!.]*") if path.suffix.lower() in suffixes)
+    hidden = re.compile(r"(^|/)\.")
+    return sorted(
+        path for path in found if path.is_file() and not hidden.search(path.relative_to(folder).as_posix())
+    )
+
+
+def _convert(files):
+    names = ", ".join(file.name for file in files[:3]) + (", ..." if len(files) > 3 else "")
+    return f"{names}: convert {'it' if len(files) == 1 else 'them'} to wav or flac, with ffmpeg for example"
+
+
+def load_source(root: Path, settings: dict) -> Source:
     """Load the source from `start` on, or equal shares of the recordings of a folder.
 
-    Returns:
-        Audio ``(S,)`` float32 at sample-rate, at most `seconds` long and, of a folder, at most as long
-        as the sections; and sentences on the conversions made.
+    The result is at most `seconds` long, and at most as long as the sections. No more is read.
 
     Raises:
         UserError: see `load_audio`; or all recordings end before `start`.
     """
-    rate, files = settings["sample-rate"], source_files(root, settings)
-    start, limit = (round(settings[key] * rate) for key in ("start", "seconds"))
-    parts, notes, too_short = [], [], []
-    for path in files:
-        samples, changes = load_audio(path, rate)
-        if start >= len(samples):
-            too_short.append(f"{path.name} lasts {len(samples) / rate:.1f} s")
+    rate, start, files = settings["sample-rate"], settings["start"], source_files(root, settings)
+    total = round(settings["seconds"] * rate) or math.inf
+    if settings["section-count"] != "auto":
+        total = min(total, settings["section-count"] * settings["block-count"] * hop(settings))
+    lengths = [_length(file, start, rate) for file in files] if len(files) > 1 else [math.inf]
+    shares = _equal_shares(lengths, total)
+    parts, notes, too_short, found = [], [], [], 0.0
+    for path, share in zip(files, shares, strict=True):
+        loaded = load_audio(path, rate, start=start, limit=share)
+        if not len(loaded.audio):
+            too_short.append(f"{path.name} lasts {loaded.seconds:.1f} s")
             continue
         label = "source" if len(files) == 1 else path.name
-        notes += [f"{label}: {change}" for change in changes]
-        parts.append(samples[start:])
+        notes += [f"{label}: {note}" for note in loaded.notes]
+        parts.append(loaded.audio)
+        found += loaded.seconds - start
     if not parts:
-        raise UserError(f"start is {settings['start']:g}; {', '.join(too_short[:3])}: lower it")
-    notes += [f"{duration}, ends before start {settings['start']:g}: skipped" for duration in too_short]
-    total = min(sum(map(len, parts)), limit or math.inf)
+        raise UserError(f"start is {start:g}; {', '.join(too_short[:3])}: lower it")
+    notes += [f"{duration}, ends before start {start:g}: skipped" for duration in too_short]
     if len(parts) > 1:
-        if settings["section-count"] != "auto":
-            total = min(total, settings["section-count"] * settings["block-count"] * hop(settings))
-        shares = _equal_shares([len(part) for part in parts], total)
-        parts = [part[:share] for part, share in zip(parts, shares, strict=True)]
-        notes.append(f"{len(parts)} recordings, at most {max(shares) / rate:.1f} s of each")
-    return np.concatenate(parts)[:total], notes
+        longest = max(map(len, parts)) / rate
+        notes.append(f"{len(parts)} recordings, at most {longest:.1f} s of each")
+    if others := _files_of(source_path(root, settings), _UNREADABLE):
+        notes.append(f"skipped {_convert(others)}")
+    return Source(np.concatenate(parts), notes, found)
+
+
+def _length(path, start, rate):
+    """Samples at `rate` of a recording from `start` on, infinite if its file does not state its length."""
+    with Recording(path, f"source {path}") as recording:
+        length = max(0.0, recording.seconds - start) * rate
+        return math.ceil(length) if length < math.inf else length
 
 
 def _equal_shares(lengths, total):
     """Samples to use of each recording, `total` in sum: equal, unless a recording is shorter."""
+    if math.isinf(total):
+        return lengths
     shares = [0] * len(lengths)
     for shared, index in enumerate(np.argsort(lengths, kind="stable")):
         shares[index] = min(lengths[index], -(-total // (len(lengths) - shared)))

@@ -43,7 +43,7 @@ def assert_joined(samples, *parts):
 
 def test_section_count_auto_uses_all_of_a_source(tmp_path, song):
     auto = settings(song.name, section_count="auto")
-    samples, notes = source.load_source(tmp_path, auto)
+    samples, notes, _ = source.load_source(tmp_path, auto)
     assert_joined(samples, tone())
     assert notes == []
     # 1.2 s at 4000 Hz are 150 blocks of 32 samples: sections of 20 at most
@@ -54,27 +54,50 @@ def test_section_count_auto_uses_all_of_a_source(tmp_path, song):
 
 
 def test_a_folder_gives_equal_shares_by_name(tmp_path, album):
-    samples, notes = source.load_source(tmp_path, settings("album"))
+    samples, notes, _ = source.load_source(tmp_path, settings("album"))
     assert_joined(samples, LOW[:640], tone(0.5)[:640])
     assert notes == ["2 recordings, at most 0.2 s of each"]
 
 
 def test_start_counts_in_each_recording_and_a_short_one_leaves_its_share(tmp_path, album):
     changes = {"start": 0.1, "section_count": "auto"}
-    samples, _ = source.load_source(tmp_path, settings(album, seconds=1.3, **changes))
+    samples, *_ = source.load_source(tmp_path, settings(album, seconds=1.3, **changes))
     assert_joined(samples, LOW[400:4000], tone(0.5)[400:])
-    samples, _ = source.load_source(tmp_path, settings(album, seconds=0.5, **changes))
+    samples, *_ = source.load_source(tmp_path, settings(album, seconds=0.5, **changes))
     assert_joined(samples, LOW[400:1400], tone(0.5)[400:1400])
 
 
 def test_recordings_that_end_before_start_are_skipped_or_refused(tmp_path, album, song):
-    samples, notes = source.load_source(tmp_path, settings(album, start=0.6))
-    assert_joined(samples, LOW[2400:])
+    samples, notes, _ = source.load_source(tmp_path, settings(album, start=0.6))
+    assert_joined(samples, LOW[2400:3680])
     assert notes == ["2.wav lasts 0.5 s, ends before start 0.6: skipped"]
     with pytest.raises(UserError, match=r"^start is 5; my song.wav lasts 1.2 s: lower it"):
         source.load_source(tmp_path, settings(song, start=5))
     with pytest.raises(UserError, match=r"start is 5; 1.WAV lasts 1.2 s, 2.wav lasts 0.5 s: lower it"):
         source.load_source(tmp_path, settings(album, start=5))
+
+
+def test_a_folder_includes_its_sub_folders_and_names_what_cannot_be_read(tmp_path, album):
+    for path in ("b/1.wav", "b/.hidden/1.wav", ".trash/1.wav"):
+        (album / path).parent.mkdir(parents=True, exist_ok=True)
+        save(album / path, tone(0.5, pitch=600))
+    (album / "b" / "3.m4a").write_bytes(b"")
+    names = [path.relative_to(album).as_posix() for path in source.source_files(tmp_path, settings("album"))]
+    assert names == ["1.WAV", "2.wav", "b/1.wav"]
+    notes = source.load_source(tmp_path, settings("album")).notes
+    assert notes[-1] == "skipped 3.m4a: convert it to wav or flac, with ffmpeg for example"
+    (tmp_path / "new").mkdir()
+    (album / "b" / "3.m4a").rename(tmp_path / "new" / "3.m4a")
+    with pytest.raises(UserError, match=r"no recordings in it that can be read \(3.m4a: convert it"):
+        source.source_files(tmp_path, settings("new"))
+
+
+def test_a_recording_without_a_stated_length_takes_part_in_a_folder(tmp_path, album):
+    data = bytearray((album / "2.wav").read_bytes())
+    data[40:44] = bytes(4)  # of a program that was stopped while it recorded
+    (album / "2.wav").write_bytes(data)
+    samples, *_ = source.load_source(tmp_path, settings("album"))
+    assert_joined(samples, LOW[:640], tone(0.5)[:640])
 
 
 def test_a_missing_source_is_refused(tmp_path):

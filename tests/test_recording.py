@@ -1,0 +1,173 @@
+"""Files of other programs are read to their end, or a sentence says what is missing."""
+
+import io
+import re
+import struct
+import sys
+
+import numpy as np
+import pytest
+import wavs
+from helpers import tone
+
+from joanna import audio
+from joanna.errors import UserError
+from joanna.recording import Recording
+
+soundfile = pytest.importorskip("soundfile")
+RATE = 44100
+SONG = 0.9 * tone(3, RATE)
+PADDING = {"IMA_ADPCM": 0.07, "MS_ADPCM": 0.07, "MPEG_LAYER_III": 0.07}  # seconds
+
+
+def encode(format, subtype="PCM_16", signal=SONG, **options):
+    file = io.BytesIO()
+    soundfile.write(file, signal, RATE, format=format, subtype=subtype, **options)
+    return file.getvalue()
+
+
+def encode_mp3(**options):
+    return encode("MP3", "MPEG_LAYER_III", **options)
+
+
+def without_length(mp3):
+    """An mp3 without its first frame, which holds nothing but the length."""
+    kilobits = [0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320][mp3[2] >> 4]
+    return mp3[144000 * kilobits // RATE + (mp3[2] >> 1 & 1) :]
+
+
+def unstated(flac):
+    """A flac that does not state its length, as it is written to a pipe."""
+    return flac[:21] + bytes([flac[21] & 0xF0]) + bytes(4) + flac[26:]
+
+
+def read(tmp_path, data):
+    """Audio and notes of a recording, read to its end."""
+    path = tmp_path / "a.bin"
+    path.write_bytes(data)
+    with Recording(path, "source") as recording:
+        samples = recording.read(10**9)
+        assert recording.ended
+        assert recording.seconds == len(samples) / recording.rate
+        return samples.mean(axis=1), recording.notes
+
+
+def assert_song(samples, times=1, seconds=0.0):
+    """The samples are the song, several times; each time some `seconds` of it may lack or be added."""
+    assert abs(len(samples) - times * len(SONG)) <= times * seconds * RATE
+    for part in np.array_split(samples, times):
+        level, expected = (np.square(signal).cumsum() for signal in (part, SONG))
+        level = np.interp(np.linspace(0, len(part), 100), np.arange(len(part)), level)
+        expected = np.interp(np.linspace(0, len(SONG), 100), np.arange(len(SONG)), expected)
+        np.testing.assert_allclose(level, expected, atol=0.08 * expected[-1])
+
+
+@pytest.mark.parametrize(
+    ("format", "subtype"),
+    [("WAV", name) for name in ("ALAW", "ULAW", "IMA_ADPCM", "MS_ADPCM")]
+    + [(name, "PCM_16") for name in ("AIFF", "AU", "CAF", "W64", "RF64", "FLAC")]
+    + [("OGG", "VORBIS"), ("MP3", "MPEG_LAYER_III")],
+)
+def test_formats_of_libsndfile_are_read(tmp_path, format, subtype):
+    samples, notes = read(tmp_path, encode(format, subtype))
+    assert notes == []
+    assert_song(samples, seconds=PADDING.get(subtype, 0))
+
+
+@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "PCM_32", "FLOAT"])
+def test_big_endian_wavs_are_read(tmp_path, subtype):
+    data = encode("WAV", subtype, endian="BIG")
+    assert data[:4] == b"RIFX"
+    samples, _ = read(tmp_path, data)
+    np.testing.assert_allclose(samples, SONG, atol=1e-4)
+
+
+def test_odd_data_without_a_pad_byte_are_whole(tmp_path):
+    data = b"data" + struct.pack("<I", 1599) + wavs.tone_bytes(8)[:1599]
+    samples, notes = read(tmp_path, wavs.wav(wavs.format_chunk(1, 1, 8), data))
+    assert (len(samples), notes) == (1599, [])
+
+
+MP3 = encode_mp3()
+VARIABLE = encode_mp3(bitrate_mode="VARIABLE", compression_level=0.2)
+TAG = b"ID3\4\0\0\0\1\0\0" + bytes(2**14)
+BEYOND = {
+    "mp3 with a large tag": (TAG + MP3, 1),
+    "variable mp3 without a length": (without_length(VARIABLE), 1),
+    "constant mp3 without a length": (without_length(MP3), 1),
+    "joined mp3": (MP3 + MP3, 2),
+    "joined mp3 with tags": (TAG + VARIABLE + TAG + VARIABLE, 2),
+    "chained ogg": (2 * encode("OGG", "VORBIS"), 2),
+    "flac of unknown length": (unstated(encode("FLAC")), 1),
+    "wav of unknown length": (
+        encode("WAV").replace(b"data" + struct.pack("<I", 2 * len(SONG)), b"data\0\0\0\0"),
+        1,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BEYOND)
+def test_files_that_do_not_state_their_whole_length_are_read_to_the_end(tmp_path, name):
+    data, times = BEYOND[name]
+    samples, notes = read(tmp_path, data)
+    assert notes == []
+    assert_song(samples, times, 0.1)
+
+
+@pytest.mark.parametrize(
+    ("name", "note"),
+    [(name, "cut off: holds 1.5 of 3.0 s") for name in ("RIFF", "RIFX", "RF64", "AIFF", "W64", "AU")]
+    + [(name, "cut off or damaged: read 1.[4-9] of 3.0 s") for name in ("FLAC", "MP3")],
+)
+def test_files_that_are_cut_off_are_read_as_far_as_they_go(tmp_path, name, note):
+    data = {
+        "RIFF": lambda: encode("WAV"),
+        "RIFX": lambda: encode("WAV", endian="BIG"),
+        "MP3": lambda: MP3,
+    }.get(name, lambda: encode(name))()
+    samples, notes = read(tmp_path, data[: len(data) // 2])
+    assert len(notes) == 1
+    assert re.fullmatch(note, notes[0])
+    assert_song(np.append(samples, SONG[len(samples) :]), seconds=0.02)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["variable mp3 without a length", "chained ogg", "flac of unknown length", "wav of unknown length"],
+)
+def test_reading_goes_on_where_skip_ends(tmp_path, name):
+    path = tmp_path / "a.bin"
+    path.write_bytes(BEYOND[name][0])
+    with Recording(path, "source") as recording:
+        whole = recording.read(10**9)
+    for start in (0, 1000, len(whole) - 50000):
+        with Recording(path, "source") as recording:
+            recording.skip(start)
+            parts = [recording.read(count) for count in (5, 9000, 20000)]
+            assert not recording.ended
+        np.testing.assert_allclose(np.concatenate(parts), whole[start : start + 29005], atol=1e-4)
+    with Recording(path, "source") as recording:
+        recording.skip(len(whole) + 1000)
+        assert not len(recording.read(1000))
+
+
+def test_streams_of_another_rate_in_a_row_are_refused(tmp_path):
+    path, other = tmp_path / "a b.ogg", io.BytesIO()
+    soundfile.write(other, SONG, 22050, format="OGG", subtype="VORBIS")
+    path.write_bytes(encode("OGG", "VORBIS") + other.getvalue())
+    with pytest.raises(UserError, match="its rate or its channels change.* ffmpeg -i 'a b.ogg' 'a b.wav'"):
+        Recording(path, "source")
+
+
+@pytest.mark.parametrize("bits", [8, 16, 24, 32])
+def test_without_libsndfile_plain_wavs_are_read_and_others_refused(tmp_path, monkeypatch, bits):
+    monkeypatch.setitem(sys.modules, "soundfile", None)
+    path = tmp_path / "a.wav"
+    path.write_bytes(wavs.wav(wavs.format_chunk(1, 2, bits), wavs.chunk(b"data", wavs.tone_bytes(bits, 2))))
+    loaded = audio.load_audio(path, wavs.RATE)
+    np.testing.assert_allclose(loaded.audio, wavs.TONE, atol=1e-2)
+    path.write_bytes(MP3)
+    with pytest.raises(
+        UserError, match="a.wav: not a PCM or float wav, and soundfile, .* install it, or convert"
+    ):
+        audio.load_audio(path, wavs.RATE)
