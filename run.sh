@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # ./run.sh [preset] [key=value ...]   the four stages; ./run.sh test   the tests
 set -euo pipefail
+[ -e /dev/fd/1 ] || exec >/dev/null # stdout is closed
 script="${BASH_SOURCE[0]}"
 while [ -L "$script" ]; do # called through a link
     target="$(readlink "$script")"

@@ -14,6 +14,7 @@ if platform.machine() in ("x86_64", "AMD64"):
     # the faster matrix products, which TensorFlow takes by itself on newer CPUs only
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 os.environ["KERAS_BACKEND"] = "tensorflow"
+os.environ["KERAS_HOME"] = os.devnull  # Keras's defaults, whatever ~/.keras/keras.json says
 
 
 @contextlib.contextmanager

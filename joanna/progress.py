@@ -23,7 +23,7 @@ class ProgressDisplay:
         """
         self._label, self._start, self._best, self._run_left = label, done, best, run_left
         self._began = self._shown = time.monotonic()
-        self._bar = _bar() if sys.stdout.isatty() else None
+        self._bar = _bar()
         if self._bar:
             self._task = self._bar.add_task(label, total=total, completed=int(done), loss="", left="")
 
@@ -55,6 +55,8 @@ class ProgressDisplay:
 
 
 def _bar():
+    if not (hasattr(sys.stdout, "isatty") and sys.stdout.isatty()):  # a notebook's may have none
+        return None
     try:
         from rich.console import Console
         from rich.progress import BarColumn, Progress

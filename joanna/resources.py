@@ -18,10 +18,10 @@ _BASE_BYTES = 0.6e9  # Python, TensorFlow and its thread pools
 _WEIGHT_COPIES = 8  # weights, gradients, moments, copies to save, the other component's
 _LSTM_ARRAYS = 12  # arrays as wide as an LSTM layer that its gradient needs
 _SONG_COPIES = {"training": 6, "generating": 24}  # float32 arrays of the size of the song's frames
-# a container's limits: folder, limit, usage, prefix of the names in its statistics
+# a container's limits: controller in /proc/self/cgroup, folder, limit, usage, prefix of its statistics
 _CONTROL_GROUPS = (
-    ("/sys/fs/cgroup", "memory.max", "memory.current", ""),
-    ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_"),
+    ("", "sys/fs/cgroup", "memory.max", "memory.current", ""),
+    ("memory", "sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_"),
 )
 _ADVICE = {
     "training": "lower frame-length, window-batch or batch-size, raise dim-decrease",
@@ -69,26 +69,39 @@ def memory_needed(settings: dict, work: str, frames: int) -> float:
     return base + 4 * weights + 8 * generated * width * clips * (1 + 2 * len(phase_methods)) + path
 
 
-def memory_available() -> float:
-    """Bytes of free memory of the machine, or within the limit of its container."""
+def memory_available(root: Path = Path("/")) -> float:
+    """Bytes of free memory of the machine or within its container's limit; `root` holds proc and sys."""
     found = []
     try:
-        fields = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
+        fields = dict(line.split(":", 1) for line in (root / "proc/meminfo").read_text().splitlines())
         found.append(1024 * int(fields["MemAvailable"].split()[0]))
     except (OSError, KeyError, ValueError):
         if "SC_PHYS_PAGES" in getattr(os, "sysconf_names", {}):
             found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    for folder, limit, usage, prefix in _CONTROL_GROUPS:
+    try:
+        lines = (root / "proc/self/cgroup").read_text().splitlines()
+    except OSError:  # not Linux
+        lines = []
+    for _, controllers, group in (line.split(":", 2) for line in lines):
+        for controller, folder, *names in _CONTROL_GROUPS:
+            if controller in controllers.split(","):
+                found += _free_in_groups(root / folder, group, *names)
+    return min(found, default=math.inf)
+
+
+def _free_in_groups(folder, group, limit, usage, prefix):
+    """Free bytes of a control group and of those around it, where they have a limit."""
+    inner = folder / group.strip("/")
+    for place in (inner, *inner.parents):
         try:
-            free = int(Path(folder, limit).read_text()) - int(Path(folder, usage).read_text())
+            free = int((place / limit).read_text()) - int((place / usage).read_text())
         except (OSError, ValueError):  # no such group, or 'max'
             continue
         with contextlib.suppress(OSError, ValueError, KeyError):
-            fields = dict(line.split() for line in Path(folder, "memory.stat").read_text().splitlines())
+            fields = dict(line.split() for line in (place / "memory.stat").read_text().splitlines())
             # the file cache counts as used, but is freed when needed
             free += sum(int(fields[f"{prefix}{kind}_file"]) for kind in ("inactive", "active"))
-        found.append(free)
-    return min(found, default=math.inf)
+        yield free
 
 
 def check_memory(settings: dict, work: str, frames: int) -> None:

@@ -89,13 +89,22 @@ class Run:
     def locked(self) -> Iterator[None]:
         """Exclusive lock; the operating system releases it if the process dies.
 
+        Where the file system has no locks, a message is printed instead.
+
         Raises:
             UserError: another process holds the lock, or the folders cannot be written to.
         """
         folders = self.output, self.weights
         new = [folder for folder in folders if not folder.exists()]
         for folder in folders:
-            folder.mkdir(parents=True, exist_ok=True)
+            try:
+                folder.parent.mkdir(parents=True, exist_ok=True)
+                folder.mkdir(exist_ok=True)
+            except FileExistsError as error:
+                raise UserError(
+                    f"{error.filename} is no folder but a file or a link that leads nowhere; make the folder "
+                    "that it leads to, or remove it"
+                ) from None
             if not os.access(folder, os.W_OK | os.X_OK):  # now, not after hours of training
                 advice = "change its permissions or choose another name"
                 raise UserError(f"{folder} cannot be written to; {advice}")
@@ -112,6 +121,12 @@ class Run:
                     f"process {file.read().strip() or '?'} is working on '{self.settings['name']}'; "
                     "wait for it, stop it, or choose another name"
                 ) from None
+            except OSError as error:  # some NFS, Lustre and FUSE
+                print(
+                    f"{self.output} cannot be locked ({error.strerror}): do not run "
+                    f"'{self.settings['name']}' twice at the same time",
+                    flush=True,
+                )
             file.truncate(0)
             print(os.getpid(), file=file, flush=True)
             try:

@@ -8,14 +8,22 @@ import sys
 
 
 def prepare() -> None:
-    """Check that the packages are installed, and let Ctrl-C interrupt their import.
+    """Check that the packages are installed, and set what must be set before their import.
 
     Raises:
         SystemExit: a package is missing (exit code 2).
     """
+    for descriptor in (0, 1, 2):  # a file that takes the place of a closed one would get what is printed
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    sys.stdout, sys.stderr = sys.stdout or open(1, "w"), sys.stderr or open(2, "w")
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         # the shell of run.sh starts its stages with SIGINT ignored
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+    # some file systems have no locks; `Run.locked` locks the whole run
+    os.environ.setdefault("HDF5_USE_FILE_LOCKING", "FALSE")
     for package in ("numpy", "scipy", "yaml", "h5py", "keras", "tensorflow"):
         if not importlib.util.find_spec(package):
             command = shlex.join([os.path.basename(sys.argv[0]), *sys.argv[1:]])

@@ -1,5 +1,12 @@
+import errno
+import fcntl
+import os
+import subprocess
+import sys
+
 import h5py
 import pytest
+from helpers import PROJECT, tiny_run
 
 from joanna import files
 from joanna.errors import UserError
@@ -91,3 +98,52 @@ def test_a_manifest_is_valid_for_unchanged_files_and_inputs(tmp_path):
     for text in ("", "[]", '{"files": 1, "made with": {}}'):
         manifest.write_text(text)
         assert not files.verify_manifest(manifest, {})
+
+
+def run_python(script, folder, *prefix):
+    """Run a script with the project's modules in `folder`."""
+    environment = {**os.environ, "PYTHONPATH": str(PROJECT)}
+    environment.pop("HDF5_USE_FILE_LOCKING", None)
+    return subprocess.run([*prefix, sys.executable, "-c", script], cwd=folder, env=environment).returncode
+
+
+# HDF5 cannot lock the file, because another descriptor holds its lock
+LOCKED = """
+from joanna import startup
+startup.prepare()
+import fcntl, h5py
+h5py.File("a.h5", "w").close()
+with open("a.h5") as file:
+    fcntl.flock(file, fcntl.LOCK_EX)
+    h5py.File("a.h5", "a").close()
+"""
+
+
+def test_a_folder_without_locks_is_used_and_named(tmp_path, monkeypatch, capsys):
+    def flock(file, operation):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    run = tiny_run(tmp_path, "name=some")
+    with run.locked():
+        (run.output / "a").touch()
+    assert "output/some cannot be locked (No locks available): do not run 'some'" in capsys.readouterr().out
+    assert run_python(LOCKED, tmp_path) == 0
+
+
+CLOSED = """
+from joanna import startup
+startup.prepare()
+import sys
+from joanna.progress import ProgressDisplay
+with open("a", "w+") as file, ProgressDisplay("a", 0, 1, 1.0, lambda seconds, each: 0.0) as display:
+    print("printed", flush=True)
+    print("printed", file=sys.stderr, flush=True)
+    display.update(1, 0.5, 1)
+    sys.exit(len(file.read()))
+"""
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&- <&-"])
+def test_a_closed_stdout_does_not_matter(tmp_path, closed):
+    assert run_python(CLOSED, tmp_path, "sh", "-c", f'exec "$@" {closed}', "sh") == 0

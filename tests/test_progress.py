@@ -26,6 +26,22 @@ def test_lines_where_there_is_no_terminal(capsys):
     )
 
 
+def test_lines_where_stdout_is_of_a_notebook(monkeypatch):
+    class Stream:
+        text = ""
+
+        def write(self, text):
+            self.text += text
+
+        def flush(self):
+            pass
+
+    monkeypatch.setattr(sys, "stdout", stream := Stream())
+    with ProgressDisplay("a training", 0, 1, 1.0, lambda seconds, each: seconds) as display:
+        display.update(1, 0.5, 1)
+    assert "a training: epoch 1 of 1, loss 0.5000" in stream.text
+
+
 SCRIPT = """
 from joanna.progress import ProgressDisplay
 with ProgressDisplay("magnitude spliced", 0, 1200, 9.0, lambda seconds, each: seconds) as display:

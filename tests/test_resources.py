@@ -6,7 +6,6 @@ from itertools import pairwise
 import pytest
 from helpers import run_as_script
 
-from joanna import resources
 from joanna.errors import UserError
 from joanna.resources import TimeBudget, check_memory, generation_seconds, memory_available, memory_needed
 from joanna.run import TRAININGS, Training
@@ -135,17 +134,39 @@ def test_settings_beyond_any_memory_are_refused_with_advice():
     check_memory(load(["frame-length=64", "dim-decrease=8"]), "training", 300)
 
 
-def test_a_containers_limit_counts_without_its_cache(tmp_path, monkeypatch):
-    free = memory_available()
-    group = (tmp_path, "memory.max", "memory.current", "")
-    monkeypatch.setattr(resources, "_CONTROL_GROUPS", (group,))
-    (tmp_path / "memory.max").write_text("9000000\n")
-    (tmp_path / "memory.current").write_text("8000000\n")
-    assert memory_available() == 1000000 < free
-    (tmp_path / "memory.stat").write_text("inactive_file 500000\nactive_file 200000\nanon 7000000\n")
-    assert memory_available() == 1700000
-    (tmp_path / "memory.max").write_text("max\n")
-    assert memory_available() > 1700000
+@pytest.mark.parametrize(
+    ("line", "folder", "limit", "usage", "prefix"),
+    [
+        ("0::/user.slice/job", "sys/fs/cgroup", "memory.max", "memory.current", ""),
+        (
+            "4:cpu,memory:/user.slice/job",
+            "sys/fs/cgroup/memory",
+            "memory.limit_in_bytes",
+            "memory.usage_in_bytes",
+            "total_",
+        ),
+    ],
+)
+def test_a_containers_limit_counts_without_its_cache(tmp_path, line, folder, limit, usage, prefix):
+    def write(path, text):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(text + "\n")
+
+    write("proc/meminfo", "MemFree: 9 kB\nMemAvailable: 5000 kB")
+    write("proc/self/cgroup", f"{line}\n7:cpuset:/")
+    assert memory_available(tmp_path) == 5120000
+    job = f"{folder}/user.slice/job"
+    write(f"{job}/{limit}", "9000000")
+    write(f"{job}/{usage}", "8000000")
+    assert memory_available(tmp_path) == 1000000
+    write(f"{job}/memory.stat", f"{prefix}inactive_file 500000\n{prefix}active_file 200000\nanon 7000000")
+    assert memory_available(tmp_path) == 1700000
+    write(f"{folder}/user.slice/{limit}", "9000000")  # of the group around it
+    write(f"{folder}/user.slice/{usage}", "8500000")
+    assert memory_available(tmp_path) == 500000
+    for group in (job, f"{folder}/user.slice"):
+        write(f"{group}/{limit}", "max")
+    assert memory_available(tmp_path) == 5120000
 
 
 def test_the_estimate_grows_with_what_takes_memory():

@@ -303,8 +303,14 @@ with Run(load(["name=song"]), pathlib.Path({str(tmp_path)!r})).locked():
         pass
 
 
-def test_folders_that_cannot_be_written_are_named(tmp_path, song, capsys):
-    (tmp_path / "output").write_text("a file in the place of a folder")
+@pytest.mark.parametrize("name", ["output", "weights", "weights/my-song"])
+@pytest.mark.parametrize("kind", ["file", "link"])
+def test_folders_that_cannot_be_written_are_named(tmp_path, song, capsys, name, kind):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    if kind == "file":
+        (tmp_path / name).touch()
+    else:
+        (tmp_path / name).symlink_to("/disk/that/is/not/mounted")
     run = tiny_run(tmp_path, f"source={song}")
 
     def main(_):
@@ -314,7 +320,7 @@ def test_folders_that_cannot_be_written_are_named(tmp_path, song, capsys):
     assert run_as_script(main, "preprocess.py") == 2
     out, err = capsys.readouterr()
     assert out == ""
-    assert err.startswith(f"preprocess.py: {tmp_path / 'output'}")
+    assert err.startswith(f"preprocess.py: {tmp_path / name} is no folder but a file or a link that leads")
     assert err.count("\n") == 1
 
 

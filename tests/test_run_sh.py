@@ -141,7 +141,8 @@ def test_a_venv_that_is_incomplete_or_of_another_python_is_made_again(project, n
     home = Path(sys.executable).resolve()
     (venv / "bin" / "python").symlink_to(home)
     (venv / "pyvenv.cfg").write_text(f"home = {home.parent}\ninclude-system-site-packages = false\n")
-    (venv / "runtime").write_text((Path(sys.prefix) / "runtime").read_text())
+    (project / "requirements.txt").write_text("# nothing\n")
+    (venv / "runtime").write_text("# nothing ")
     if missing:
         (venv / missing.replace("PACKAGES", packages)).rename(project / "missing")
     output = start(project, "demo", PATH=no_venv).communicate(timeout=60)[0]
@@ -169,3 +170,10 @@ def test_all_stages_know_when_the_run_began_on_a_clock_that_never_jumps(project,
     assert len(began) == 1
     assert before - 1 <= began.pop() <= after
     assert int(re.search(r"in all (\d+) s", output)[1]) <= after - before + 1
+
+
+def test_a_closed_stdout_does_not_matter(project):
+    use_python(project, '[ "$1" = -c ] || exit 0')
+    command = ["sh", "-c", 'exec "$0" demo >&-', project / "run.sh"]
+    result = subprocess.run(command, env={**os.environ, "PATH": "/usr/bin:/bin"}, stderr=subprocess.PIPE)
+    assert (result.returncode, result.stderr) == (0, b"")

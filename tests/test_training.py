@@ -247,14 +247,21 @@ assert len(names) > 20
 for name in [*names, "preprocess", "autoencoder", "lstm", "generate"]:
     importlib.import_module(name)
 assert [signal.getsignal(number) for number in signal.valid_signals()] == before
+assert joanna.backend.keras.config.floatx() == "float32"
 """
 
 
-def test_importing_changes_no_signal_handler_exits_nothing_and_starts_nothing(tmp_path):
+def test_importing_changes_no_signal_handler_writes_nothing_and_ignores_keras_json(tmp_path):
     folder = copy_project(tmp_path / "project")
     before = {*folder.rglob("*")}
+    (tmp_path / "keras.json").write_text('{"floatx": "float16", "epsilon": 1}')
     result = subprocess.run(
-        [sys.executable, "-B", "-c", IMPORTS], cwd=folder, capture_output=True, text=True, timeout=200
+        [sys.executable, "-B", "-c", IMPORTS],
+        cwd=folder,
+        env={**os.environ, "KERAS_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=200,
     )
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
     assert {*folder.rglob("*")} == before
