@@ -21,6 +21,7 @@ import os
 import shlex
 from pathlib import Path
 
+import numpy as np
 import yaml
 
 from joanna import audio, cli, files
@@ -31,7 +32,7 @@ from joanna.resources import check_memory
 from joanna.run import Run
 from joanna.settings import hop
 from joanna.source import source_path
-from joanna.spectra import COMPONENTS, split, stft
+from joanna.spectra import COMPONENTS, normalize, seed_start, sounding, split, stft
 
 # Two clips are generated at a time, each on its share of the cores: a matrix product of a few rows gains
 # little from more.
@@ -56,7 +57,7 @@ def main(run: Run, out: str = "", clip: str = "") -> None:
             return
     if original:
         _check_original(clip, original, run, inputs)
-    seeds = _seed_frames(run, frames)
+    seeds = seed_frames(run, frames)
     extra = len(seeds["phase"]) if run.settings["seed-source"] else 0
     check_memory(run.settings, "generating", len(frames) + extra)
     os.environ.setdefault("TF_NUM_INTRAOP_THREADS", CORES_PER_CLIP)
@@ -119,7 +120,7 @@ def _check_original(clip, metadata, run, inputs):
         raise UserError(f"{clip}: its metadata is of take {take} of {takes}")
 
 
-def _seed_frames(run, frames):
+def seed_frames(run: Run, frames: Frames) -> dict[str, np.ndarray]:
     """Seed frames ``(T, F)`` of each component, normalized: from seed-section on, or of seed-source.
 
     The seed-source is brought to the loudness of the song, the only one the network knows.
@@ -128,7 +129,14 @@ def _seed_frames(run, frames):
     check_lengths(run, len(frames), frames.blocks)
     if not settings["seed-source"]:
         start = settings["seed-section"] * frames.blocks
-        return {name: song.frames[start:] for name, song in frames.components.items()}
+        has_sound = sounding(frames.audio, settings["frame-length"], settings["overlap"])
+        first = seed_start(has_sound, start, settings["sequence-lengths"])
+        if first != start:
+            print(
+                f"seed-section {settings['seed-section']} leads into a pause: the seed starts at "
+                f"{first * hop(settings) / rate:.1f} s of the song"
+            )
+        return {name: song.frames[first:] for name, song in frames.components.items()}
     path = source_path(run.root, settings, "seed-source")
     samples, notes, _ = audio.load_audio(path, rate, "seed-source")
     for note in notes:
@@ -142,7 +150,8 @@ def _seed_frames(run, frames):
         )
     samples = audio.match_loudness(samples, frames.audio)
     parts = split(stft(samples, settings["frame-length"], settings["overlap"]), settings["magnitude-power"])
-    return {name: frames.components[name].normalize(values) for name, values in parts.items()}
+    components = frames.components.items()
+    return {name: normalize(parts[name], song.mean, song.std) for name, song in components}
 
 
 def _print_training_settings(run, trained):

@@ -19,7 +19,7 @@ from joanna.errors import UserError
 from joanna.run import Run
 from joanna.settings import hop
 from joanna.source import cut_sections, load_source
-from joanna.spectra import normalize, split, stft
+from joanna.spectra import normalize, sounding, split, statistics, stft
 
 
 def main(run: Run) -> None:
@@ -40,7 +40,12 @@ def main(run: Run) -> None:
     spectra = stft(sections.audio, settings["frame-length"], settings["overlap"])
     check_lengths(run, len(spectra), sections.blocks)
     parts = split(spectra, settings["magnitude-power"])
-    components = {name: ComponentFrames(*normalize(values)) for name, values in parts.items()}
+    has_sound = sounding(sections.audio, settings["frame-length"], settings["overlap"])
+    components = {}
+    for name, values in parts.items():
+        mean, std = statistics(values, has_sound)
+        normalized = normalize(values, mean, std)
+        components[name] = ComponentFrames(normalized, mean.astype("float32"), std.astype("float32"))
     Frames(components, sections.audio, sections.blocks).save(run)
     run.save_settings()
     _print_summary(run, source.seconds, sections, len(spectra))

@@ -33,9 +33,9 @@ CLIPS, LOOP_BLOCKS = 2, 12
 def generators(settings_file: Path) -> list[FrameGenerator]:
     """A generator of each component."""
     run = Run(load([str(settings_file)]), settings_file.parents[2])
-    predictor, songs = model.build(run.settings).predictor, Frames.load(run).components
+    predictor, song = model.build(run.settings).predictor, Frames.load(run)
     names = generated_components(run.settings["phase-method"])
-    return [FrameGenerator(run, name, predictor, songs[name], songs[name].frames) for name in names]
+    return [FrameGenerator(run, name, predictor, song, song.components[name].frames) for name in names]
 
 
 def ours(settings_file: Path, method: str, length: int) -> None:

@@ -10,6 +10,7 @@ from joanna.spectra import FrameDistances
 
 _LOOP_SECONDS = 3.0  # a loop of this length is broken
 _SAME_FRAME = 0.9  # correlation above which two frames count as the same
+_MIN_NORM = 1e-3  # of the root of the bins; a frame with less has no shape
 _MIN_STEP = 0.25  # of the frames' mean square
 _TEMPERATURE = 0.05  # of the Gumbel noise, in units of the step
 _REFERENCE_FRAMES = 500  # frames that the step is estimated from
@@ -33,7 +34,8 @@ class LoopDetector:
         """Add a frame ``(B,)``; number of frames after which the clip repeats, 0 if it does not."""
         self.count += 1
         shape = frame - frame.mean()
-        shape = shape / max(np.linalg.norm(shape), 1e-9)
+        norm = np.linalg.norm(shape)
+        shape = shape / norm if norm > _MIN_NORM * math.sqrt(len(shape)) else 0 * shape
         known = self._past[: self.count - 1]
         newest_first = (self.count - 2 - np.arange(len(known))) % len(self._past)
         same = (known @ shape)[newest_first] > _SAME_FRAME
@@ -58,11 +60,15 @@ class SongFeedback:
 
     With a variation of 0 the network's own frames are the input. When the last `limit` frames repeat
     earlier ones, a random frame of the song is the input.
+
+    Frames of the song without sound are only used in the song's order, so that pauses last as long as in
+    the song. They do not change the lead and are no loop.
     """
 
     def __init__(
         self,
         song: np.ndarray,
+        sounding: np.ndarray,
         variation: float,
         rng: np.random.Generator,
         limit: int,
@@ -72,6 +78,7 @@ class SongFeedback:
 
         Args:
             song: frames ``(M, F)``, normalized and two-sided.
+            sounding: which of them have sound ``(M,)``; see `spectra.sounding`.
             variation: fraction of frames that jump elsewhere in the song, 0 to 1.
             limit: frames a loop may last; up to a quarter of the song also the shortest jump.
             on_loop: called with the number of a frame and the lag at which it repeats earlier ones.
@@ -79,40 +86,46 @@ class SongFeedback:
         self._song, self._variation, self._rng, self._on_loop = song, variation, rng, on_loop
         self._distances = FrameDistances(song)
         self._loops = LoopDetector(limit, self._distances.bins)
-        self._rest = min(limit, len(song) // 4)
+        self._sounding, self._targets = sounding, np.flatnonzero(sounding)
+        self._rest = min(limit, len(self._targets) // 4)
         self._places: list[int] = []
         self._order, self._lead = np.arange(len(song)), 0.0
         self._step = self._typical_distance() if variation else 0.0
 
     def _typical_distance(self):
         """Mean distance of a frame to the most similar one elsewhere; a minimum in repetitive songs."""
-        size = len(self._song)
-        sample = np.linspace(0, size - 1, min(size, _REFERENCE_FRAMES)).astype(int)
-        elsewhere = np.abs(sample[:, None] - self._order) > self._rest
+        size = len(self._targets)
+        sample = self._targets[np.linspace(0, size - 1, min(size, _REFERENCE_FRAMES)).astype(int)]
+        elsewhere = (np.abs(sample[:, None] - self._order) > self._rest) & self._sounding
         distances = np.where(elsewhere, self._distances(self._song[sample]), np.inf)
-        minimum = _MIN_STEP * float(self._distances.squares.mean()) / self._distances.bins
+        minimum = _MIN_STEP * float(self._distances.squares[self._targets].mean()) / self._distances.bins
         return max(float(distances.min(axis=1).mean()), minimum)
 
     def next_input(self, frame: np.ndarray) -> np.ndarray:
         """The input ``(F,)`` that follows a generated frame ``(F,)``; call it with each in turn."""
-        if lag := self._loops.lag(frame[: self._distances.bins]):
+        distances = self._distances(frame[None])[0]
+        has_sound = self._sounding[distances.argmin()]
+        if lag := self._loops.lag(has_sound * frame[: self._distances.bins]):
             self._on_loop(self._loops.count, lag)
-            self._places.append(int(self._rng.integers(len(self._song))))
+            self._places.append(int(self._targets[self._rng.integers(len(self._targets))]))
         elif self._variation:
-            self._places.append(self._choose(frame))
+            self._places.append(self._choose(distances))
         else:
             return frame
         return self._song[self._places[-1]]
 
-    def _choose(self, frame):
-        """Index of the song's frame to use for a generated one."""
-        distances, size = self._distances(frame[None])[0], len(self._song)
+    def _choose(self, distances):
+        """Index of the song's frame to use for a generated one, at `distances` ``(M,)`` from all of them."""
+        size = len(self._song)
         distances[self._places[max(0, len(self._places) - self._rest) :]] = np.inf
         following = self._places[-1] + 1 if self._places else size
         if following < size:
             distance = distances[following] - self._lead
             distances[np.abs(self._order - following) <= self._rest] = np.inf
+        distances[~self._sounding] = np.inf
+        if following < size:
             distances[following] = distance
         place = int(np.argmin(distances - _TEMPERATURE * self._step * self._rng.gumbel(size=size)))
-        self._lead += self._step * ((place != following) - self._variation)
+        if self._sounding[place]:
+            self._lead += self._step * ((place != following) - self._variation)
         return place

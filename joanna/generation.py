@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from joanna import files, model
-from joanna.artifacts import ComponentFrames, Frames, Latents
+from joanna.artifacts import Frames, Latents
 from joanna.checkpoint import load_weights, read_history
 from joanna.errors import UserError
 from joanna.fast import Windows
@@ -19,7 +19,7 @@ from joanna.feedback import SongFeedback, loop_limit
 from joanna.phase import PHASE_METHODS, generated_components
 from joanna.run import TRAININGS, Run, Training
 from joanna.settings import hop, methods
-from joanna.spectra import COMPONENTS, join, normalize
+from joanna.spectra import COMPONENTS, join, match_statistics, mute_pauses, sounding
 
 
 class Job(NamedTuple):
@@ -88,8 +88,12 @@ def _training_settings(settings, provenance, goals):
 
 def to_audio(run: Run, song: Frames, frames: dict[str, np.ndarray]) -> np.ndarray:
     """Audio ``(S,)`` of normalized frames ``(M, F)`` of both components, at the mean and std of the song."""
+    power, overlap = run.settings["magnitude-power"], run.settings["overlap"]
+    has_sound = sounding(song.audio, run.settings["frame-length"], overlap)
+    magnitude, _ = mute_pauses(frames["magnitude"], song.components["magnitude"].frames, has_sound)
+    frames = {**frames, "magnitude": magnitude}
     magnitude, phase = (song.components[name].restore(frames[name]) for name in ("magnitude", "phase"))
-    return join(magnitude, phase, run.settings["magnitude-power"], run.settings["overlap"])
+    return join(magnitude, phase, power, overlap)
 
 
 def generate(run: Run, trained: TrainedNetworks, song: Frames, seeds: dict) -> tuple[dict, float]:
@@ -106,7 +110,7 @@ def generate(run: Run, trained: TrainedNetworks, song: Frames, seeds: dict) -> t
     generated = {}
     for component in generated_components(name):
         predictor, seed = trained.networks[component].predictor, seeds[component]
-        generator = FrameGenerator(run, component, predictor, song.components[component], seed)
+        generator = FrameGenerator(run, component, predictor, song, seed)
         generated[component] = generator.generate(jobs)
     took = time.monotonic() - started
     speed = len(jobs) * seconds / took
@@ -117,9 +121,10 @@ def generate(run: Run, trained: TrainedNetworks, song: Frames, seeds: dict) -> t
 class FrameGenerator:
     """Generates the frames of one component for several clips, two at a time, from seed frames."""
 
-    def __init__(self, run: Run, component: str, predictor, song: ComponentFrames, seed: np.ndarray):
+    def __init__(self, run: Run, component: str, predictor, song: Frames, seed: np.ndarray):
         self._run, self._component, self._predictor = run, component, predictor
-        self._song, self._seed, self._stopped = song, seed, threading.Event()
+        self._song, self._seed, self._stopped = song.components[component].frames, seed, threading.Event()
+        self._sounding = sounding(song.audio, run.settings["frame-length"], run.settings["overlap"])
 
     def generate(self, jobs: list[Job]) -> dict[Job, np.ndarray]:
         """Frames ``(M, F)`` of each job, normalized; UserError if a value is not finite."""
@@ -142,7 +147,7 @@ class FrameGenerator:
             print(f"{title}: frame {frame} repeats frame {frame - lag}: replaced by a random one", flush=True)
 
         rng, limit = self._run.rng("generate", self._component, *job), loop_limit(settings)
-        feedback = SongFeedback(self._song.frames, settings["variation"], rng, limit, on_loop)
+        feedback = SongFeedback(self._song, self._sounding, settings["variation"], rng, limit, on_loop)
 
         def next_input(frame):
             if self._stopped.is_set():
@@ -156,7 +161,10 @@ class FrameGenerator:
         frames = METHODS[job.method](self._predictor, seed, job.length, count, next_input)
         if not np.isfinite(frames).all():
             raise UserError(f"{title}: the network's output is NaN or Inf", rerun="lstm")
-        return normalize(frames)[0] if settings["match-statistics"] else frames
+        counted = np.ones(len(frames), bool)
+        if self._component == "magnitude":  # phases do not tell a pause
+            frames, counted = mute_pauses(frames, self._song, self._sounding)
+        return match_statistics(frames, counted) if settings["match-statistics"] else frames
 
 
 def part(

@@ -17,6 +17,7 @@ from joanna.generation import part, to_audio
 from joanna.phase import follow
 from joanna.run import TRAININGS, Run, Training
 from joanna.settings import hop
+from joanna.spectra import seed_start, sounding
 
 _SECONDS = 5.0  # length of a preview
 _MIN_TRAINING_SECONDS = 30  # a shorter training has no preview at its end
@@ -28,6 +29,7 @@ class Previews:
 
     def __init__(self, run: Run, frames: Frames):
         self._run, self.frames = run, frames
+        self.sounding = sounding(frames.audio, run.settings["frame-length"], run.settings["overlap"])
         self._entries: list[dict] = []  # of the report so far
         self._read_history = functools.cache(read_history)  # of finished weights files
 
@@ -49,10 +51,12 @@ class Previews:
         return callbacks
 
     def passage(self) -> np.ndarray:
-        """Indices of the song's frames that previews play, five seconds in its middle."""
+        """Indices of the song's frames that previews play, five seconds in the middle of its sound."""
         settings, total = self._run.settings, len(self.frames)
         count = min(total, math.ceil(_SECONDS * settings["sample-rate"] / hop(settings)))
-        return np.arange(count) + (total - count) // 2
+        with_sound = np.flatnonzero(self.sounding)
+        start = with_sound[max(0, len(with_sound) - count) // 2]
+        return np.arange(count) + min(start, total - count)
 
     def publish(self, training: Training, checkpoint: Checkpoint, signal: np.ndarray) -> None:
         """Write a preview ``(S,)`` and the report so far, with the newest preview of each training."""
@@ -126,11 +130,13 @@ class PreviewCallback(keras.callbacks.Callback):
         settings, component = self._run.settings, self._training.component
         length = min(settings["sequence-lengths"][0], len(song) - 1)
         rng, limit = self._run.rng("preview", component), loop_limit(settings)
-        feedback = SongFeedback(song, settings["variation"], rng, limit)
-        frames = part(self._network, song[:length], length, count, feedback.next_input)
+        feedback = SongFeedback(song, self._previews.sounding, settings["variation"], rng, limit)
+        start = seed_start(self._previews.sounding, 0, [length])
+        seed = song[start : start + length]
+        frames = part(self._network, seed, length, count, feedback.next_input)
         if component == "magnitude":
             return frames, follow(frames, song)
-        return frames, (length + np.arange(count)) % len(song)
+        return frames, (start + length + np.arange(count)) % len(song)
 
 
 def log(run: Run, folder: str, step: int, signals: dict[str, np.ndarray], values: dict[str, float]) -> None:

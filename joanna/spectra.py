@@ -2,8 +2,11 @@
 
 import numpy as np
 
+from joanna import audio
+
 COMPONENTS = ("phase", "magnitude")
-_MIN_STD = 1e-6  # a bin with less is constant
+_MIN_STD = 1e-8  # of the largest value; a bin with less is constant, but for rounding
+_MAX_GAIN = 20.0  # of a generated bin; trained networks need up to 14
 
 
 def window_pair(frame_length: int, overlap: int) -> tuple[np.ndarray, np.ndarray]:
@@ -19,15 +22,24 @@ def window_pair(frame_length: int, overlap: int) -> tuple[np.ndarray, np.ndarray
     return window, ShortTimeFFT(window, frame_length // overlap, fs=1).dual_win.real
 
 
-def stft(audio: np.ndarray, frame_length: int, overlap: int) -> np.ndarray:
+def stft(signal: np.ndarray, frame_length: int, overlap: int) -> np.ndarray:
     """Two-sided spectra ``(M, F)`` complex128 of all frames that lie inside audio ``(S,)``.
 
     F = frame_length samples, hop = F / overlap, M = (S - F) // hop + 1; ValueError if S < F.
     """
-    if len(audio) < frame_length:
-        raise ValueError(f"audio has {len(audio)} samples; a frame has {frame_length}")
-    frames = np.lib.stride_tricks.sliding_window_view(audio, frame_length)[:: frame_length // overlap]
-    return np.fft.fft(frames * window_pair(frame_length, overlap)[0])
+    return np.fft.fft(_windowed_frames(signal, frame_length, overlap))
+
+
+def sounding(signal: np.ndarray, frame_length: int, overlap: int) -> np.ndarray:
+    """Which frames of `stft` have sound ``(M,)``; see `audio.sounding`."""
+    return audio.sounding(_windowed_frames(signal, frame_length, overlap))
+
+
+def _windowed_frames(signal, frame_length, overlap):
+    if len(signal) < frame_length:
+        raise ValueError(f"audio has {len(signal)} samples; a frame has {frame_length}")
+    frames = np.lib.stride_tricks.sliding_window_view(signal, frame_length)[:: frame_length // overlap]
+    return frames * window_pair(frame_length, overlap)[0]
 
 
 def istft(spectra: np.ndarray, overlap: int) -> np.ndarray:
@@ -37,10 +49,10 @@ def istft(spectra: np.ndarray, overlap: int) -> np.ndarray:
     """
     frame_count, frame_length = spectra.shape
     hop, (_, window) = frame_length // overlap, window_pair(frame_length, overlap)
-    audio = np.zeros((frame_count - 1) * hop + frame_length)
+    signal = np.zeros((frame_count - 1) * hop + frame_length)
     for index, frame in enumerate(np.fft.ifft(spectra).real * window):
-        audio[index * hop :][:frame_length] += frame
-    return audio
+        signal[index * hop :][:frame_length] += frame
+    return signal
 
 
 def split(spectra: np.ndarray, power: float) -> dict[str, np.ndarray]:
@@ -58,23 +70,52 @@ def join(magnitude: np.ndarray, phase: np.ndarray, power: float, overlap: int) -
     return istft(linear_magnitude(magnitude, power) * np.exp(1j * phase), overlap)
 
 
-def normalize(frames: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Frames ``(M, F)`` with mean 0 and std 1 in each bin, mean ``(F,)`` and std ``(F,)``, float32.
+def statistics(frames: np.ndarray, counted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean ``(F,)`` and std ``(F,)`` of each bin of frames ``(M, F)``, over the frames `counted` ``(M,)``.
 
-    Constant bins become 0, with a std of 1.
+    The std of constant bins is 0.
     """
-    mean, std = frames.mean(axis=0), frames.std(axis=0)
-    std = np.where(std > _MIN_STD, std, 1.0)
-    return ((frames - mean) / std).astype(np.float32), mean.astype(np.float32), std.astype(np.float32)
+    frames = frames[counted]
+    std = frames.std(axis=0)
+    return frames.mean(axis=0), np.where(std > _MIN_STD * np.abs(frames).max(), std, 0)
+
+
+def normalize(frames: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
+    """Frames ``(M, F)`` with mean ``(F,)`` 0 and std ``(F,)`` 1 in each bin, float32; see `statistics`.
+
+    Constant bins become 0.
+    """
+    return ((frames - mean) / np.where(std > 0, std, np.inf)).astype(np.float32)
 
 
 def denormalize(frames: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
-    """Inverse of `normalize`: frames ``(M, F)`` with mean ``(F,)`` and standard deviation ``(F,)``."""
+    """Inverse of `normalize`; constant bins become their mean, whatever the frames ``(M, F)`` hold."""
     return frames * std + mean
 
 
+def match_statistics(frames: np.ndarray, counted: np.ndarray) -> np.ndarray:
+    """Generated frames ``(M, F)`` with mean 0 and std 1 in each bin, over the frames `counted` ``(M,)``.
+
+    No bin is raised more than 20-fold, and one that needs more keeps its mean in proportion: a bin that
+    stands still stays as it is. Frames that are not counted are returned unchanged.
+    """
+    if not counted.any():
+        return frames
+    mean, std = frames[counted].mean(axis=0), frames[counted].std(axis=0)
+    kept = np.maximum(0, 1 - _MAX_GAIN * std) * mean
+    matched = (frames - mean) / np.maximum(std, 1 / _MAX_GAIN) + kept
+    return np.where(counted[:, None], matched, frames)
+
+
 def normalized_error(frames: np.ndarray, predicted: np.ndarray) -> float:
-    """Mean squared error of normalized frames over their variance; 0 is perfect, 1 is the mean frame."""
+    """Mean squared error of normalized frames over their variance; 0 is perfect, 1 is the mean frame.
+
+    Only bins that move count, as `denormalize` makes the others exact: 0 if none does.
+    """
+    moving = frames.any(axis=0)
+    if not moving.any():
+        return 0.0
+    frames, predicted = frames[:, moving], predicted[:, moving]
     return float(np.mean(np.square(frames - predicted)) / np.mean(np.square(frames)))
 
 
@@ -94,3 +135,33 @@ class FrameDistances:
         frames = frames[:, : self.bins]
         squares = np.square(frames).sum(axis=1)[:, None]
         return (squares + self.squares - 2 * frames @ self._reference.T) / self.bins
+
+
+def mute_pauses(frames: np.ndarray, song: np.ndarray, sounding: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Replace the generated frames that are pauses by frames of the song without sound.
+
+    A frame is a pause if the song's most similar frame has no sound.
+
+    Args:
+        frames: generated magnitudes ``(K, F)``, normalized and two-sided.
+        song: the song's ``(M, F)``.
+        sounding: which of the song's frames have sound ``(M,)``.
+
+    Returns:
+        The frames ``(K, F)``, and which of them have sound ``(K,)``.
+    """
+    if sounding.all():
+        return frames, np.ones(len(frames), bool)
+    distances = FrameDistances(song)
+    nearest = np.array([distances(frame[None])[0].argmin() for frame in frames])  # all would take gigabytes
+    return np.where(sounding[nearest, None], frames, song[nearest]), sounding[nearest]
+
+
+def seed_start(sounding: np.ndarray, start: int, lengths: list[int]) -> int:
+    """First frame from `start` on at which windows of all `lengths` begin and end with sound.
+
+    If there is none, the one at which most do, before `start` too. `sounding` is ``(M,)``.
+    """
+    starts = np.roll(np.arange(len(sounding) - max(lengths) + 1), -start)
+    ends = np.array([0, *(length - 1 for length in lengths)])
+    return int(starts[sounding[starts[:, None] + ends].sum(axis=1).argmax()])

@@ -10,7 +10,7 @@ def test_variation_is_the_fraction_of_frames_that_jump(variation, error, differe
     rng = np.random.default_rng(0)
     half = rng.normal(size=(100, 64))  # the song has it twice, with a difference
     song = np.concatenate([half, half + difference * rng.normal(size=half.shape)]).astype("float32")
-    feedback, places = SongFeedback(song, variation, rng, 10**6), [3]
+    feedback, places = SongFeedback(song, np.ones(200, bool), variation, rng, 10**6), [3]
     for _ in range(1000):  # a network that continues the song, with errors
         following = song[(places[-1] + 1) % 200]
         used = feedback.next_input((following + error * rng.normal(size=64)).astype("float32"))
@@ -30,16 +30,52 @@ def test_without_variation_frames_stay_and_loops_are_broken():
     song = rng.normal(size=(50, 64)).astype("float32")
     frames = rng.normal(size=(20, 64)).astype("float32")
     loops = []
-    feedback = SongFeedback(song, 0.0, rng, 5, lambda *loop: loops.append(loop))
+    feedback = SongFeedback(song, np.ones(50, bool), 0.0, rng, 5, lambda *loop: loops.append(loop))
     np.testing.assert_array_equal([feedback.next_input(frame) for frame in frames], frames)
     assert loops == []
-    feedback = SongFeedback(song, 0.0, rng, 5, lambda *loop: loops.append(loop))
+    feedback = SongFeedback(song, np.ones(50, bool), 0.0, rng, 5, lambda *loop: loops.append(loop))
     looping = np.tile(frames[:3], (4, 1))
     inputs = [feedback.next_input(frame) for frame in looping]
     # frames 3 to 7 equal the three before them
     np.testing.assert_array_equal(inputs[:7], looping[:7])
     assert (song == inputs[7]).all(axis=1).any()
     assert loops == [(8, 3)]
+
+
+def test_pauses_last_as_long_as_in_the_song_and_are_no_target_of_a_jump():
+    rng = np.random.default_rng(0)
+    song = rng.normal(size=(200, 64)).astype("float32")
+    sounding = (np.arange(200) < 80) | (np.arange(200) > 140)
+    song[~sounding] = -2
+    loops = []
+    feedback = SongFeedback(song, sounding, 0.1, rng, 20, lambda *loop: loops.append(loop))
+    places, following = [], 70
+    for _ in range(1000):
+        used = feedback.next_input(song[following] + 0.3 * rng.normal(size=64).astype("float32"))
+        # all frames of the pause are equal: the one in the song's order is meant
+        same = (song == used).all(axis=1)
+        places.append(following if same[following] else int(same.argmax()))
+        following = (places[-1] + 1) % 200
+    before, after = np.array(places[:-1]), np.array(places[1:])
+    assert loops == []
+    assert (before[~sounding[after]] == after[~sounding[after]] - 1).all()  # entered and left in order
+    assert (after[~sounding[before]] == before[~sounding[before]] + 1).all()
+    assert (~sounding[after]).any()
+    assert np.mean((after != before + 1)[sounding[after]]) == pytest.approx(0.1, abs=0.02)
+
+
+@pytest.mark.parametrize(("frame", "variation"), [(-2, 0.1), (-2, 0.0), (0, 0.0)])
+def test_a_silent_or_constant_output_is_no_loop(frame, variation):
+    rng = np.random.default_rng(0)
+    song = rng.normal(size=(60, 64)).astype("float32")
+    song[20:31] = -2 + 0.1 * rng.normal(size=64)
+    frame = song[20] if frame else np.full(64, 0.1, "float32")
+    loops = []
+    sounding = np.abs(np.arange(60) - 25) > 5
+    feedback = SongFeedback(song, sounding, variation, rng, 5, lambda *loop: loops.append(loop))
+    for _ in range(30):
+        feedback.next_input(frame)
+    assert loops == []
 
 
 def test_loops_of_up_to_twenty_times_the_limit_are_found_and_longer_ones_are_not():

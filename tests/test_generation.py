@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 from helpers import tiny_run
 
+import generate
 from joanna import generation, model
-from joanna.artifacts import ComponentFrames
+from joanna.artifacts import ComponentFrames, Frames
 from joanna.errors import UserError
 from joanna.generation import FrameGenerator, Job
 
@@ -54,11 +55,22 @@ def test_the_whole_seed_and_the_next_input_count(network, method):
     assert not np.allclose(changed[1], frames[1])
 
 
-def generator(tmp_path, network, *words):
+def noise_song(pause=slice(0)):
+    """A song of 60 frames of noise, without sound in the frames `pause`."""
     rng = np.random.default_rng(0)
-    song = ComponentFrames(rng.normal(size=(60, 64)).astype("float32"), np.zeros(64), np.ones(64))
-    run = tiny_run(tmp_path, "takes=2", *words)
-    return FrameGenerator(run, "magnitude", network, song, song.frames[:8])
+    frames = rng.normal(size=(60, 64)).astype("float32")
+    frames[pause] = -2
+    sound = np.full(61, 0.1, "float32")
+    sound[pause.start or 0 : pause.stop + 1] = 0  # a block is half a frame
+    components = {
+        name: ComponentFrames(frames, np.full(64, 2.0), np.ones(64)) for name in ("phase", "magnitude")
+    }
+    return Frames(components, np.repeat(sound, 32) * rng.choice([-1, 1], 61 * 32).astype("float32"), 30)
+
+
+def generator(tmp_path, network, *words, song=None):
+    song, run = song or noise_song(), tiny_run(tmp_path, "takes=2", *words)
+    return FrameGenerator(run, "magnitude", network, song, song.components["magnitude"].frames[:8])
 
 
 def test_every_job_has_its_own_frames_which_repeat(tmp_path, network, capsys):
@@ -84,6 +96,33 @@ def test_loops_are_printed(tmp_path, capsys):
     # two equal frames count as a loop of one frame; 3 s are 375 frames
     message = "magnitude: part, sequences of 4: frame 376 repeats frame 375: replaced by a random one"
     assert message in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("variation", [0.1, 0])
+def test_a_silent_output_stays_silent(tmp_path, capsys, variation):
+    network = model.build(tiny_run(tmp_path).settings).predictor
+    *weights, bias = network.get_weights()
+    rng = np.random.default_rng(0)
+    # near the song's silence, -2, whatever the input
+    network.set_weights([*(1e-3 * weight for weight in weights), -1.9 + 0.01 * rng.normal(size=len(bias))])
+    song = noise_song(slice(20, 30))
+    words = [f"variation={variation}", "generate-seconds=6", "takes=1"]
+    frames = generator(tmp_path, network, *words, song=song).generate([Job("part", 4, 0)])
+    np.testing.assert_array_equal(frames[Job("part", 4, 0)], -2)
+    assert "repeats" not in capsys.readouterr().out
+
+
+def test_seeds_start_with_sound_and_that_is_said(tmp_path, capsys):
+    run = tiny_run(tmp_path, "seed-section=1")
+    for pause, first in ((slice(0, 20), 30), (slice(28, 41), 41)):
+        song = noise_song(pause)
+        seeds = generate.seed_frames(run, song)
+        for name, component in song.components.items():
+            np.testing.assert_array_equal(seeds[name], component.frames[first:])
+    # of two halves of 30 blocks of 8 ms
+    assert (
+        capsys.readouterr().out == "seed-section 1 leads into a pause: the seed starts at 0.3 s of the song\n"
+    )
 
 
 def test_an_output_that_is_not_finite_is_refused(tmp_path):

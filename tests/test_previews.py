@@ -3,6 +3,7 @@
 import importlib.util
 import re
 
+import numpy as np
 import pytest
 from helpers import tiny_run, tone, write_wav
 from scipy.io import wavfile
@@ -11,7 +12,9 @@ import autoencoder
 import generate
 import lstm
 import preprocess
+from joanna.artifacts import ComponentFrames, Frames
 from joanna.errors import UserError
+from joanna.previews import Previews
 from joanna.settings import load
 
 WORDS = ["layer-count=1", "lstm-layers=1", "ae-epoch=3", "method=part", "sequence-lengths=[4]"]
@@ -46,6 +49,19 @@ def test_previews_are_named_by_training_and_epoch_and_sound(watched):
         assert rate == 4000
         assert 0.8 < len(samples) / rate < 5.1
         assert samples.std() > 300
+
+
+@pytest.mark.parametrize("pause", [slice(0), slice(18000), slice(12000, 24000), slice(18000, 36000)])
+def test_previews_play_what_has_sound(tmp_path, pause):
+    sound, bins = tone(9.0), np.ones(64)
+    sound[pause] = 0
+    frames = Frames({"magnitude": ComponentFrames(np.zeros((1124, 64)), bins, bins)}, sound, 60)
+    passage = Previews(tiny_run(tmp_path), frames).passage()
+    assert len(passage) == 5 * 4000 / 32
+    assert passage[-1] < len(frames)
+    assert np.mean(sound[passage * 32] != 0) > 0.45  # 2.25 of 5 s
+    if not pause.stop:
+        assert passage[0] == (1124 - 625) // 2
 
 
 def test_the_report_so_far_plays_the_newest_previews(watched):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from helpers import tone
 
-from joanna import spectra
+from joanna import audio, spectra
 
 
 @pytest.mark.parametrize("overlap", [2, 4, 8])
@@ -30,16 +30,105 @@ def test_join_inverts_split(power):
     np.testing.assert_allclose(audio[64:-64], tone()[64 : len(audio) - 64], atol=1e-12)
 
 
+EVERY = np.ones(40, bool)
+
+
 def test_denormalize_inverts_normalize():
     frames = np.random.default_rng(0).normal(3, 5, size=(40, 6))
     frames[:, 2] = 7.0  # a constant bin
-    normalized, mean, std = spectra.normalize(frames)
-    assert normalized.dtype == mean.dtype == std.dtype == np.float32
+    mean, std = spectra.statistics(frames, EVERY)
+    normalized = spectra.normalize(frames, mean, std)
+    assert normalized.dtype == np.float32
     np.testing.assert_allclose(np.delete(normalized, 2, 1).std(axis=0), 1, rtol=1e-5)
     np.testing.assert_allclose(normalized.mean(axis=0), 0, atol=1e-5)
     assert not normalized[:, 2].any()
     restored = spectra.denormalize(normalized, mean, std)
     np.testing.assert_allclose(restored, frames, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("power", [0.5, 1.0])
+def test_a_pure_tone_is_given_back_whatever_the_network_puts_out(power):
+    tone = 0.5 * np.sin(2 * np.pi * 500 / 4000 * np.arange(4000))  # a hop is four periods
+    magnitude = spectra.split(spectra.stft(tone.astype(np.float32), 64, 2), power)["magnitude"]
+    every = np.ones(len(magnitude), bool)
+    mean, std = spectra.statistics(magnitude, every)
+    normalized = spectra.normalize(magnitude, mean, std)
+    noise = np.random.default_rng(0).normal(size=magnitude.shape).astype(np.float32)
+    restored = spectra.denormalize(spectra.match_statistics(1e-3 * noise, every), mean, std)
+    assert np.abs(restored - magnitude).max() < 1e-6 * magnitude.max()
+    assert spectra.normalized_error(normalized, noise) < 2
+    assert spectra.normalized_error(0 * normalized, noise) == 0
+
+
+def test_frames_60_db_below_the_loudest_have_no_sound():
+    noise = np.random.default_rng(0).normal(0, 0.1, size=4000)
+    levels = {"loud": 1.0, "noise of an old recording": 0.01, "dither": 1e-4, "digital silence": 0.0}
+    signal = np.concatenate([level * noise for level in levels.values()])
+    sounding = spectra.sounding(signal.astype(np.float32), 64, 2)
+    assert len(sounding) == len(spectra.stft(signal, 64, 2))
+    assert (sounding[:249].all(), sounding[251:].any()) == (True, False)
+    assert spectra.sounding(np.zeros(640), 64, 2).all()  # refused elsewhere; no frame is the quieter one
+
+
+def test_silence_counts_neither_in_the_statistics_nor_in_the_loudness():
+    rng = np.random.default_rng(0)
+    frames = rng.normal(3, 5, size=(40, 6))
+    frames[10:30] = 0
+    for counted, expected in ((EVERY, frames), (frames.any(axis=1), np.delete(frames, slice(10, 30), 0))):
+        mean, std = spectra.statistics(frames, counted)
+        np.testing.assert_allclose((mean, std), (expected.mean(axis=0), expected.std(axis=0)))
+    sound, silence = rng.normal(0, 0.1, size=8192).astype(np.float32), np.zeros(50000, np.float32)
+    assert audio.loudness(sound) == audio.rms(sound)
+    assert audio.loudness(np.concatenate([sound, silence])) == pytest.approx(audio.rms(sound), rel=0.02)
+    matched = audio.match_loudness(0.1 * sound, np.concatenate([sound, silence]))
+    np.testing.assert_allclose(matched, sound, rtol=0.02)
+
+
+def test_matching_raises_no_bin_that_stands_still():
+    rng = np.random.default_rng(0)
+    frames = rng.normal(size=(40, 4)) * [1, 0.1, 1e-3, 0] + [0, 2, -1.5, -1.5]
+    matched = spectra.match_statistics(frames, EVERY)
+    np.testing.assert_allclose(matched[:, :2].mean(axis=0), 0, atol=1e-12)
+    np.testing.assert_allclose(matched[:, :2].std(axis=0), 1)
+    assert matched[:, 2].std() == pytest.approx(20 * frames[:, 2].std())
+    np.testing.assert_allclose(matched[:, 2:].mean(axis=0), -1.5, rtol=0.05)  # as silent as before
+    frames[7:] = -1.5
+    counted = np.arange(40) < 7
+    matched = spectra.match_statistics(frames, counted)
+    np.testing.assert_array_equal(matched[:7], spectra.match_statistics(frames[:7], EVERY[:7]))
+    np.testing.assert_array_equal(matched[7:], frames[7:])
+    np.testing.assert_array_equal(spectra.match_statistics(frames, ~EVERY), frames)
+
+
+def test_generated_pauses_are_as_silent_as_those_of_the_song():
+    rng = np.random.default_rng(0)
+    song = rng.normal(size=(40, 64)).astype(np.float32)
+    sounding = np.arange(40) % 10 > 4
+    song[~sounding] = -2
+    generated = song[3:12] + 0.3 * rng.normal(size=(9, 64)).astype(np.float32)
+    muted, has_sound = spectra.mute_pauses(generated, song, sounding)
+    np.testing.assert_array_equal(has_sound, sounding[3:12])
+    np.testing.assert_array_equal(muted[has_sound], generated[has_sound])
+    assert (muted[~has_sound] == -2).all()
+    unchanged, has_sound = spectra.mute_pauses(generated, song, EVERY)
+    assert unchanged is generated
+    assert has_sound.all()
+
+
+@pytest.mark.parametrize(
+    ("sound", "start", "expected"),
+    [
+        ("xxxxxxxxxxxx", 3, 3),
+        ("....xxxxxxxx", 0, 4),
+        ("x.......xxxx", 0, 8),  # a click
+        ("xxxx....xxxx", 1, 8),
+        ("xxxxxxx.....", 7, 0),  # no sound from there on
+        ("x..x..x..x..", 1, 3),
+    ],
+)
+def test_seeds_begin_and_end_with_sound(sound, start, expected):
+    sounding = np.array([letter == "x" for letter in sound])
+    assert spectra.seed_start(sounding, start, [4]) == expected
 
 
 def test_frame_distances_are_mean_squared_differences_up_to_nyquist():
