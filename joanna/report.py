@@ -53,7 +53,6 @@ def png(image: np.ndarray) -> bytes:
 
 
 def _player(clip):
-    # other scores may be NaN, which JSON does not have
     copied = {key: value for key, value in clip.get("scores", {}).items() if key.startswith("copied")}
     wav, picture = _data_url("audio/wav", clip["wav"]), _data_url("image/png", clip["picture"])
     return {"rows": [], **clip, "wav": wav, "picture": picture, "scores": copied}

@@ -1,4 +1,4 @@
-"""Scores that compare a clip with its song, both at 16 kHz and unit RMS. NumPy and SciPy only.
+"""Scores that compare a clip with its song, both at 16 kHz and unit loudness. NumPy and SciPy only.
 
 To add a score, write a function that computes it and a row of `SCORES`; all outputs follow the table.
 """
@@ -11,7 +11,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from scipy.signal import ShortTimeFFT, find_peaks, welch
 from scipy.signal.windows import hann
 
-from joanna.audio import resample, rms
+from joanna.audio import loudness, resample, rms
 
 SAMPLE_RATE = 16000  # Hz
 N_FFT, HOP_LENGTH, CHROMA_N_FFT = 1024, 256, 4096  # samples: 64, 16 and 256 ms
@@ -21,14 +21,15 @@ _WINDOW_STEP = 4  # frames between the starts of a clip's windows
 _MAX_FRAMES = 180 * SAMPLE_RATE // HOP_LENGTH  # 180 s, as the cost of comparing all pairs is quadratic
 _COPIED_LIMIT = 0.3  # fraction of a clip that may match the song
 _CLOSENESS = "closer to the song than", "about as close to the song as", "less close to the song than"
+_OF_HALVES = "{} its two halves are to each other; "
 _COLORMAP = (0, 60, 190, 255, 252), (0, 15, 55, 150, 253), (20, 110, 110, 90, 200)  # red, green, blue
 
 
 def prepare(audio: np.ndarray, sample_rate: int) -> np.ndarray:
-    """Audio ``(S,)`` at 16 kHz and unit RMS, float64, zero-padded to the longest FFT (0.26 s)."""
+    """Audio ``(S,)`` at 16 kHz and unit loudness, float64, zero-padded to the longest FFT (0.26 s)."""
     audio = resample(np.asarray(audio, dtype=np.float64), sample_rate, SAMPLE_RATE)
     audio = np.pad(audio, (0, max(0, CHROMA_N_FFT - len(audio))))
-    return audio / max(rms(audio), 1e-12)
+    return audio / max(loudness(audio), 1e-12)
 
 
 def mel_filters() -> np.ndarray:
@@ -244,7 +245,7 @@ class Score:
 
 SCORES = (
     Score("timbre", "timbre", "{:.1f}", lambda pair: frechet(pair.song.patches, pair.clip.patches),
-          "{closeness} its two halves are to each other; the noise has the song's spectrum",
+          "{closeness}the noise has the song's spectrum",
           {"timbre-halves": ("song's halves",
                              lambda song: frechet(*np.split(song.patches, [len(song.patches) // 2]))),
            "timbre-noise": ("noise", _timbre_of_noise)}),
@@ -271,6 +272,10 @@ SCORES = (
 )  # fmt: skip
 
 
+def _known(values):
+    return {key: float(value) for key, value in values.items() if not np.isnan(value)}
+
+
 class Reference:
     """The song that clips are compared with; `baselines` are its own figures, by key."""
 
@@ -278,27 +283,37 @@ class Reference:
         """Audio ``(S,)`` at `sample_rate` Hz; `hop_seconds` is the hop of the network's frames."""
         self._song, self._sample_rate = Features(audio, sample_rate, hop_seconds), sample_rate
         baselines = {key: compute for row in SCORES for key, (_, compute) in row.baselines.items()}
-        self.baselines = {key: float(compute(self._song)) for key, compute in baselines.items()}
+        self.baselines = _known({key: compute(self._song) for key, compute in baselines.items()})
 
     def score(self, audio: np.ndarray) -> dict[str, float]:
-        """Scores of a clip ``(S,)`` at the song's sample rate, by key of `SCORES`."""
+        """Scores of a clip ``(S,)`` at the song's sample rate, by key of `SCORES`.
+
+        Those that a short clip or song does not have, which are NaN, are left out, as of `baselines`.
+        """
         pair = Comparison(Features(audio, self._sample_rate, self._song.hop_seconds), self._song)
-        return {row.key: float(row.compute(pair)) for row in SCORES}
+        return _known({row.key: row.compute(pair) for row in SCORES})
 
     def ranking_key(self, scores: dict[str, float]) -> float:
         """Sort key of takes, lower is better: timbre in units of the song's halves, loops and copies."""
         return (
-            scores["timbre"] / max(self.baselines["timbre-halves"], 1e-9)
+            self._timbre_ratio(scores)
             + max(0.0, scores["loop"] - self.baselines["loop"]) / 4  # 4 s weigh as much as the halves
             + max(0.0, scores["copied"] - max(_COPIED_LIMIT, self.baselines["copied-halves"]))
         )
+
+    def _timbre_ratio(self, scores):
+        return scores.get("timbre", 0.0) / max(self.baselines.get("timbre-halves", 1.0), 1e-9)
 
     def _texts(self, scores):
         """Rows to show for a clip, each with its value and baselines, e.g. "4.1/s (song 3.5/s)"."""
         for row in SCORES:
             text = row.unit.format
-            own = [f"{name} {text(self.baselines[key])}" for key, (name, _) in row.baselines.items()]
-            if not row.needs or scores[row.needs]:
+            own = [
+                f"{name} {text(self.baselines[key])}"
+                for key, (name, _) in row.baselines.items()
+                if key in self.baselines
+            ]
+            if row.key in scores and (not row.needs or scores.get(row.needs)):
                 yield row, text(scores[row.key]) + (f" ({', '.join(own)})" if own else "")
 
     def line(self, scores: dict[str, float]) -> str:
@@ -312,14 +327,16 @@ class Reference:
             messages.append("it copies the song: raise variation, or generate more takes")
         if scores["loop"] > own["loop"] + 2:
             messages.append("it loops: raise variation, or try other sequence-lengths")
-        if scores["timbre"] > np.sqrt(own["timbre-halves"] * own["timbre-noise"]):
+        limit = np.sqrt(own.get("timbre-halves", np.inf) * own.get("timbre-noise", np.inf))
+        if scores.get("timbre", 0.0) > limit:
             messages.append("it is as close to noise as to the song: train longer, or lower variation")
         return messages
 
     def describe(self, scores: dict[str, float]) -> list[tuple[str, str]]:
         """Rows of the report, (label, words): scores with their meaning, then `hints`."""
-        ratio = scores["timbre"] / max(self.baselines["timbre-halves"], 1e-9)
-        words = {**scores, "closeness": _CLOSENESS[np.searchsorted([0.9, 1.1], ratio, side="right")]}
+        closeness = _CLOSENESS[np.searchsorted([0.9, 1.1], self._timbre_ratio(scores), side="right")]
+        known = "timbre-halves" in self.baselines
+        words = {**scores, "closeness": _OF_HALVES.format(closeness) if known else ""}
         texts = [(row, text) for row, text in self._texts(scores) if row.meaning]
         rows = [(row.label, f"{text}: {row.meaning.format_map(words)}") for row, text in texts]
         return rows + [("hint", hint) for hint in self.hints(scores)]
