@@ -3,13 +3,17 @@
 `python -m joanna.estimate [preset] [key=value ...]`; with --outputs it prints what the run has written.
 """
 
+import contextlib
 import math
 import re
 import shlex
 import sys
 
+import config
 from joanna import cli, files, settings
+from joanna.artifacts import Frames
 from joanna.batches import even_batches
+from joanna.errors import UserError
 from joanna.progress import duration
 from joanna.resources import TimeBudget, check_memory
 from joanna.run import Run
@@ -37,7 +41,9 @@ def max_frames(chosen: dict) -> float:
 
 
 def song_frames(run: Run) -> int:
-    """Approximate frames of an epoch; reads the source."""
+    """Frames of an epoch: those of frames.h5, or approximately those of the source, which is read."""
+    with contextlib.suppress(UserError):
+        return len(Frames.load(run))
     samples = len(load_source(run.root, run.settings)[0])
     return int(min(samples // settings.hop(run.settings), max_frames(run.settings)))
 
@@ -112,11 +118,14 @@ def main(run: Run, arguments: list[str] | None = None) -> None:
         pairs = zip(seconds_per_frame(run.settings, frames), total_epochs(run.settings), strict=True)
         return duration(len(COMPONENTS) * sum(seconds * frames * epochs for seconds, epochs in pairs))
 
-    print(f"training takes about {cost(run, frames)} on this machine; ", end="")
+    print(f"training takes about {cost(run, frames)} on this machine. ", end="")
+    if "demo" not in config.presets:  # it may be deleted
+        return print("Stop this run with Ctrl-C; the same command resumes it")
     words = ["demo", f"source={chosen['source']}", f"name={chosen['name'][:95]}-demo"]
     demo = Run(settings.load([*words, "start=0", "seconds=0", "seed-section=0"]), run.root)
+    demo_frames = int(min(frames, max_frames(demo.settings)))
     print(
-        f"{shlex.join(['./run.sh', *words])} trains for about {cost(demo, song_frames(demo))}. "
+        f"{shlex.join(['./run.sh', *words])} trains for about {cost(demo, demo_frames)}. "
         "Stop this run with Ctrl-C; the same command resumes it"
     )
 
