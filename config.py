@@ -47,7 +47,9 @@ settings = {
     "generate-seconds": 20.0,  # seconds each wav lasts
     "seed-section": 0,  # section whose first frames start the generation, counted from 0
     "seed-source": "",  # a recording to start from instead; empty: the section
-    "variation": 0.1,  # fraction of frames that jump elsewhere in the song, 0 to 1
+    "variation": 0.4,  # dropout rate of the encoder while it generates: 0 none, more varies more
+    "guided": False,  # feed similar frames of the song to the network, in place of its own
+    "jumps": 0.1,  # if guided: fraction of frames that jump elsewhere in the song, 0 to 1
     "takes": 1,  # clips per method and length, ranked by their scores
     "phase-method": "follow",  # follow, network, griffin-lim (with overlap 4), or all to compare
     "match-statistics": True,  # restore the source's mean and deviation in each generated bin

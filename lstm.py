@@ -112,7 +112,7 @@ class Trainer:
 
         def batches(epoch):
             starts, rng = self._starts(training, epoch, len(inputs))
-            windows = windows_at(inputs, starts, self.length)
+            windows = windows_at(self._codes(epoch)[:-1], starts, self.length)
             goal = max(1, self.checkpoint.state.of(training.key).goal)
             share = settings["own-share"] * min(1, 2 * (epoch + 1) / goal)
             if share:
@@ -145,6 +145,12 @@ class Trainer:
         parts = even_batches(np.arange(len(starts)), self.run.settings["window-batch"])
         return [(inputs[part], targets[part]) for part in parts]
 
+    def _codes(self, epoch):
+        from joanna import fast
+
+        rng = self.run.rng(f"{self.component} new", "codes", epoch)
+        return fast.encode_with_dropout(self.networks.encoder, self.song, self.run.settings["dropout"], rng)
+
     def _model_inputs(self, epoch):
         """The generator's inputs ``(M - 1, Z)`` when it generates: latents of predicted frames.
 
@@ -152,10 +158,16 @@ class Trainer:
         """
         cached, since = self.checkpoint.state.cached, epoch // RESAMPLE_EVERY
         if cached.get("since") != since:
-            output = self._predict(self.networks.generator, self.latents[:-1])
-            frames = self.networks.decoder.predict(output, batch_size=256, verbose=0)
-            predicted = self.networks.encoder.predict(frames, batch_size=256, verbose=0)
-            cached.update(since=np.array(since), own=np.concatenate([self.latents[:1], predicted[:-1]]))
+            from joanna import fast
+
+            own, rate = self._codes(10**6 + epoch)[:-1], self.run.settings["dropout"]
+            rng = self.run.rng(f"{self.component} new", "own", epoch)
+            for _ in range(3):
+                output = self._predict(self.networks.generator, own)
+                frames = self.networks.decoder.predict(output, batch_size=256, verbose=0)
+                predicted = fast.encode_with_dropout(self.networks.encoder, frames, rate, rng)
+                own = np.concatenate([self.latents[:1], predicted[:-1]])
+            cached.update(since=np.array(since), own=own)
         return cached["own"]
 
     def _predict(self, network, inputs):

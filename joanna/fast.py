@@ -162,6 +162,30 @@ class Adam(keras.optimizers.Adam):
         )
 
 
+def _apply(layers, values, rate, seeds):
+    """Output of Dense, ELU and Dropout layers, with dropout at `rate` unless it is 0; a seed for each."""
+    dropped = 0
+    for layer in layers:
+        if rate and isinstance(layer, keras.layers.Dropout):
+            values = tf.nn.experimental.stateless_dropout(values, rate, seeds[dropped])
+            dropped += 1
+        else:
+            values = layer(values)
+    return values
+
+
+def encode_with_dropout(
+    encoder: keras.Sequential, frames: np.ndarray, rate: float, rng: np.random.Generator
+) -> np.ndarray:
+    """Latents ``(M, Z)`` of frames ``(M, F)`` with dropout at `rate`, which `rng` seeds."""
+    apply = tf.function(lambda values, seeds: _apply(encoder.layers, values, rate, seeds), reduce_retracing=True)
+    parts = []
+    for start in range(0, len(frames), 256):
+        seeds = rng.integers(2**31, size=(len(encoder.layers), 2), dtype=np.int32)
+        parts.append(apply(tf.constant(frames[start : start + 256]), tf.constant(seeds)).numpy())
+    return np.concatenate(parts)
+
+
 class Windows:
     """All windows of a generated clip that are in progress, advanced together frame by frame.
 
@@ -172,8 +196,18 @@ class Windows:
     weights are read once per frame.
     """
 
-    def __init__(self, network: keras.Sequential, length: int):
-        """Windows of `length` frames; `network` is Dense layers, LSTM layers, Dense layers."""
+    def __init__(
+        self,
+        network: keras.Sequential,
+        length: int,
+        dropout: float = 0.0,
+        rng: np.random.Generator | None = None,
+    ):
+        """Windows of `length` frames; `network` is Dense layers, LSTM layers, Dense layers.
+
+        A `dropout` above 0 is the rate of its dropout layers, which `rng` seeds.
+        """
+        self.network, self.length = network, length
         layers = network.layers
         lstms = [layer for layer in layers if isinstance(layer, keras.layers.LSTM)]
         before = layers[: layers.index(lstms[0])]
@@ -181,10 +215,11 @@ class Windows:
         weights = [[tf.convert_to_tensor(weight) for weight in layer.weights] for layer in lstms]
         self._states = [[tf.zeros([0, layer.units])] * 2 for layer in lstms]
 
-        def step(values, states):
+        self._rng, self._seeds = rng if dropout else None, np.zeros((len(before), 2), np.int32)
+
+        def step(values, states, seeds):
             count_in = tf.shape(values)[0]
-            for layer in before:
-                values = layer(values)
+            values = _apply(before, values, dropout, seeds)
             count = tf.shape(states[0][0])[0] + 1
             updated = []
             for (kernel, recurrent, bias), state in zip(weights, states, strict=True):
@@ -213,5 +248,7 @@ class Windows:
             Predictions of the oldest window ``(1, F)``, or of all windows ``(R, F)``, float32. After
             `length` calls the oldest window is a whole one.
         """
-        values, self._states = self._step(tf.constant(frames), self._states)
+        if self._rng:
+            self._seeds = self._rng.integers(2**31, size=self._seeds.shape, dtype=np.int32)
+        values, self._states = self._step(tf.constant(frames), self._states, tf.constant(self._seeds))
         return values.numpy()

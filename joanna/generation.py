@@ -147,18 +147,21 @@ class FrameGenerator:
             print(f"{title}: frame {frame} repeats frame {frame - lag}: replaced by a random one", flush=True)
 
         rng, limit = self._run.rng("generate", self._component, *job), loop_limit(settings)
-        feedback = SongFeedback(self._song, self._sounding, settings["variation"], rng, limit, on_loop)
+        guide = None
+        if settings["guided"]:
+            guide = SongFeedback(self._song, self._sounding, settings["jumps"], rng, limit, on_loop)
 
         def next_input(frame):
             if self._stopped.is_set():
                 raise InterruptedError
-            return feedback.next_input(frame)
+            return guide.next_input(frame) if guide else frame
 
         samples = round(settings["generate-seconds"] * settings["sample-rate"])
         # trim_and_fade cuts off a frame length at both ends
         count = math.ceil((samples + 2 * settings["frame-length"]) / hop(settings)) + settings["overlap"]
         seed = self._seed if settings["seed-source"] else self._seed[: job.length]
-        frames = METHODS[job.method](self._predictor, seed, job.length, count, next_input)
+        windows = Windows(self._predictor, job.length, settings["variation"], rng)
+        frames = METHODS[job.method](windows, seed, count, next_input)
         if not np.isfinite(frames).all():
             raise UserError(f"{title}: the network's output is NaN or Inf", rerun="lstm")
         counted = np.ones(len(frames), bool)
@@ -168,36 +171,34 @@ class FrameGenerator:
 
 
 def part(
-    predictor, seed: np.ndarray, length: int, count: int, next_input: Callable = lambda frame: frame
+    windows: Windows, seed: np.ndarray, count: int, next_input: Callable = lambda frame: frame
 ) -> np.ndarray:
     """Frames ``(count, F)``: append the last frame of each prediction, slide the window.
 
     Args:
-        predictor: maps frames ``(1, T, F)`` to the next frames ``(1, T, F)``.
-        seed: seed frames ``(T, F)``, normalized, at least `length`; not part of the result. The first
+        windows: of the predictor, which maps frames ``(1, T, F)`` to the next frames ``(1, T, F)``.
+        seed: seed frames ``(T, F)``, normalized, at least a window; not part of the result. The first
             prediction is made from all of them.
-        length: frames in the window.
         next_input: maps a predicted frame ``(F,)`` to the one appended to the window.
     """
-    windows = Windows(predictor, length)
-    frames = [windows.push(frame[None])[0] for frame in seed[-length:]][-1:]
-    if len(seed) > length:
-        frames = [predictor.predict_on_batch(seed[None])[0, -1]]
+    frames = [windows.push(frame[None])[0] for frame in seed[-windows.length :]][-1:]
+    if len(seed) > windows.length:
+        frames = [windows.network.predict_on_batch(seed[None])[0, -1]]
     while len(frames) < count:
         frames.append(windows.push(next_input(frames[-1])[None])[0])
     return np.array(frames)
 
 
 def whole(
-    predictor, seed: np.ndarray, length: int, count: int, next_input: Callable = lambda frame: frame
+    windows: Windows, seed: np.ndarray, count: int, next_input: Callable = lambda frame: frame
 ) -> np.ndarray:
     """Frames ``(count, F)``: the whole of each output is the next input, its last frame is kept.
 
     An output is its input advanced by one frame, so that its earlier frames are already in the result.
     Arguments as in `part`.
     """
-    first = predictor.predict_on_batch(seed[None])[0, -length:]
-    windows, frames = Windows(predictor, length), [first[-1]]
+    first = windows.network.predict_on_batch(seed[None])[0, -windows.length :]
+    frames = [first[-1]]
     # the input of each window is the previous window's output one step ago; the first one's is `first`
     outputs = np.empty((0, seed.shape[1]), np.float32)
     for frame in first[:-1]:

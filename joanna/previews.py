@@ -133,7 +133,7 @@ class PreviewCallback(keras.callbacks.Callback):
         feedback = SongFeedback(song, self._previews.sounding, settings["variation"], rng, limit)
         start = seed_start(self._previews.sounding, 0, [length])
         seed = song[start : start + length]
-        frames = part(self._network, seed, length, count, feedback.next_input)
+        frames = part(Windows(self._network, length), seed, count, feedback.next_input)
         if component == "magnitude":
             return frames, follow(frames, song)
         return frames, (start + length + np.arange(count)) % len(song)
