@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from joanna.previews import Previews
 
 RESAMPLE_EVERY = 8  # epochs between two computations of the generator's own predictions
+MAX_DEPTH = 8  # predictions in a row, after which they start from the song again
 
 
 def main(run: Run) -> None:
@@ -107,17 +108,20 @@ class Trainer:
         training, settings = Training(self.component, "generator"), self.run.settings
         for layer in self.networks.spliced_lstm.layers:
             layer.trainable = False
+        from joanna.fast import DropoutEncoder
+
+        encode = DropoutEncoder(self.networks.encoder, settings["dropout"])
         targets = self._predict(self.networks.spliced_lstm, self.latents)[1:]
         inputs = self.latents[:-1]
 
         def batches(epoch):
             starts, rng = self._starts(training, epoch, len(inputs))
-            windows = windows_at(self._codes(epoch)[:-1], starts, self.length)
+            windows = windows_at(self._codes(encode, epoch)[:-1], starts, self.length)
             goal = max(1, self.checkpoint.state.of(training.key).goal)
             share = settings["own-share"] * min(1, 2 * (epoch + 1) / goal)
             if share:
                 chosen = rng.random(len(starts)) < share
-                windows[chosen] = windows_at(self._model_inputs(epoch), starts[chosen], self.length)
+                windows[chosen] = windows_at(self._model_inputs(encode, epoch), starts[chosen], self.length)
             return self._batches(windows, targets, starts)
 
         self._fit(training, batches, budget, previews)
@@ -145,29 +149,24 @@ class Trainer:
         parts = even_batches(np.arange(len(starts)), self.run.settings["window-batch"])
         return [(inputs[part], targets[part]) for part in parts]
 
-    def _codes(self, epoch):
-        from joanna import fast
+    def _codes(self, encode, epoch):
+        """Latents ``(M, Z)`` of the song, encoded with dropout as it is while the network generates."""
+        return encode(self.song, self.run.rng(f"{self.component} new", "codes", epoch))
 
-        rng = self.run.rng(f"{self.component} new", "codes", epoch)
-        return fast.encode_with_dropout(self.networks.encoder, self.song, self.run.settings["dropout"], rng)
-
-    def _model_inputs(self, epoch):
+    def _model_inputs(self, encode, epoch):
         """The generator's inputs ``(M - 1, Z)`` when it generates: latents of predicted frames.
 
-        Computed again every RESAMPLE_EVERY epochs; in between kept in the checkpoint.
+        They are predicted again every RESAMPLE_EVERY epochs, from those before, so that errors add up as
+        they do then; every MAX_DEPTH times from the song. In between they are kept in the checkpoint.
         """
         cached, since = self.checkpoint.state.cached, epoch // RESAMPLE_EVERY
         if cached.get("since") != since:
-            from joanna import fast
-
-            own, rate = self._codes(10**6 + epoch)[:-1], self.run.settings["dropout"]
-            rng = self.run.rng(f"{self.component} new", "own", epoch)
-            for _ in range(3):
-                output = self._predict(self.networks.generator, own)
-                frames = self.networks.decoder.predict(output, batch_size=256, verbose=0)
-                predicted = fast.encode_with_dropout(self.networks.encoder, frames, rate, rng)
-                own = np.concatenate([self.latents[:1], predicted[:-1]])
-            cached.update(since=np.array(since), own=own)
+            deeper = since % MAX_DEPTH and "own" in cached
+            inputs = cached["own"] if deeper else self._codes(encode, epoch)[:-1]
+            output = self._predict(self.networks.generator, inputs)
+            frames = self.networks.decoder.predict(output, batch_size=256, verbose=0)
+            predicted = encode(frames, self.run.rng(f"{self.component} new", "own", epoch))
+            cached.update(since=np.array(since), own=np.concatenate([self.latents[:1], predicted[:-1]]))
         return cached["own"]
 
     def _predict(self, network, inputs):

@@ -44,7 +44,7 @@ def main(run: Run) -> None:
     components = {}
     for name, values in parts.items():
         mean, std = statistics(values, has_sound)
-        normalized = normalize(values, mean, std)
+        normalized = normalize(values, mean, std, has_sound)
         components[name] = ComponentFrames(normalized, mean.astype("float32"), std.astype("float32"))
     Frames(components, sections.audio, sections.blocks).save(run)
     run.save_settings()

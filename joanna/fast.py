@@ -14,6 +14,8 @@ import numpy as np
 from joanna.backend import keras
 from joanna.backend import tensorflow as tf
 
+_ROWS = 256  # frames encoded at a time
+
 
 def on_gpu() -> bool:
     """Whether TensorFlow will place the layers on a GPU."""
@@ -164,26 +166,34 @@ class Adam(keras.optimizers.Adam):
 
 def _apply(layers, values, rate, seeds):
     """Output of Dense, ELU and Dropout layers, with dropout at `rate` unless it is 0; a seed for each."""
-    dropped = 0
-    for layer in layers:
+    for layer, seed in zip(layers, tf.unstack(seeds), strict=True):
         if rate and isinstance(layer, keras.layers.Dropout):
-            values = tf.nn.experimental.stateless_dropout(values, rate, seeds[dropped])
-            dropped += 1
+            values = tf.nn.experimental.stateless_dropout(values, rate, seed)
         else:
             values = layer(values)
     return values
 
 
-def encode_with_dropout(
-    encoder: keras.Sequential, frames: np.ndarray, rate: float, rng: np.random.Generator
-) -> np.ndarray:
-    """Latents ``(M, Z)`` of frames ``(M, F)`` with dropout at `rate`, which `rng` seeds."""
-    apply = tf.function(lambda values, seeds: _apply(encoder.layers, values, rate, seeds), reduce_retracing=True)
-    parts = []
-    for start in range(0, len(frames), 256):
-        seeds = rng.integers(2**31, size=(len(encoder.layers), 2), dtype=np.int32)
-        parts.append(apply(tf.constant(frames[start : start + 256]), tf.constant(seeds)).numpy())
-    return np.concatenate(parts)
+class DropoutEncoder:
+    """Encodes frames with dropout, as the encoder is trained and as it is used for generation."""
+
+    def __init__(self, encoder: keras.Sequential, rate: float):
+        self._layers = encoder.layers
+        self._apply = tf.function(
+            lambda frames, seeds: _apply(encoder.layers, frames, rate, seeds), reduce_retracing=True
+        )
+
+    def __call__(self, frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Latents ``(M, Z)`` of frames ``(M, F)``; `rng` seeds the dropout."""
+        latents = []
+        for start in range(0, len(frames), _ROWS):
+            seeds = _dropout_seeds(self._layers, rng)
+            latents.append(self._apply(tf.constant(frames[start : start + _ROWS]), seeds).numpy())
+        return np.concatenate(latents)
+
+
+def _dropout_seeds(layers, rng):
+    return tf.constant(rng.integers(2**31, size=(len(layers), 2), dtype=np.int32))
 
 
 class Windows:
@@ -215,7 +225,7 @@ class Windows:
         weights = [[tf.convert_to_tensor(weight) for weight in layer.weights] for layer in lstms]
         self._states = [[tf.zeros([0, layer.units])] * 2 for layer in lstms]
 
-        self._rng, self._seeds = rng if dropout else None, np.zeros((len(before), 2), np.int32)
+        self._before, self._rng = before, rng or np.random.default_rng(0)
 
         def step(values, states, seeds):
             count_in = tf.shape(values)[0]
@@ -248,7 +258,6 @@ class Windows:
             Predictions of the oldest window ``(1, F)``, or of all windows ``(R, F)``, float32. After
             `length` calls the oldest window is a whole one.
         """
-        if self._rng:
-            self._seeds = self._rng.integers(2**31, size=self._seeds.shape, dtype=np.int32)
-        values, self._states = self._step(tf.constant(frames), self._states, tf.constant(self._seeds))
+        seeds = _dropout_seeds(self._before, self._rng)
+        values, self._states = self._step(tf.constant(frames), self._states, seeds)
         return values.numpy()

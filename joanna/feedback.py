@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from joanna.settings import hop
 from joanna.spectra import FrameDistances
@@ -14,6 +15,7 @@ _MIN_NORM = 1e-3  # of the root of the bins; a frame with less has no shape
 _MIN_STEP = 0.25  # of the frames' mean square
 _TEMPERATURE = 0.05  # of the Gumbel noise, in units of the step
 _REFERENCE_FRAMES = 500  # frames that the step is estimated from
+_TARGET_SECONDS = 0.5  # sound that a jump leads to, at least
 
 
 def loop_limit(settings: dict) -> int:
@@ -48,6 +50,14 @@ class LoopDetector:
         return lag
 
 
+def _jump_targets(sounding, limit):
+    """Indices of the frames that begin enough sound to jump to, or that have sound if none does."""
+    count = math.ceil(_TARGET_SECONDS / _LOOP_SECONDS * limit)
+    followed = np.pad(sounding, (0, count), constant_values=True)  # a jump follows the end of the song
+    targets = sliding_window_view(followed, count + 1).all(axis=1)
+    return np.flatnonzero(targets if targets.any() else sounding)
+
+
 class SongFeedback:
     """Replaces each generated frame by a similar frame of the song, as the next input of the network.
 
@@ -61,8 +71,8 @@ class SongFeedback:
     With a variation of 0 the network's own frames are the input. When the last `limit` frames repeat
     earlier ones, a random frame of the song is the input.
 
-    Frames of the song without sound are only used in the song's order, so that pauses last as long as in
-    the song. They do not change the lead and are no loop.
+    Frames of the song without sound, and those just before them, are only used in the song's order, so
+    that pauses are as frequent and as long as in the song. They do not change the lead and are no loop.
     """
 
     def __init__(
@@ -86,9 +96,10 @@ class SongFeedback:
         self._song, self._variation, self._rng, self._on_loop = song, variation, rng, on_loop
         self._distances = FrameDistances(song)
         self._loops = LoopDetector(limit, self._distances.bins)
-        self._sounding, self._targets = sounding, np.flatnonzero(sounding)
+        self._sounding, self._targets = sounding, _jump_targets(sounding, limit)
         self._rest = min(limit, len(self._targets) // 4)
         self._places: list[int] = []
+        self._no_targets = np.setdiff1d(np.arange(len(song)), self._targets)
         self._order, self._lead = np.arange(len(song)), 0.0
         self._step = self._typical_distance() if variation else 0.0
 
@@ -96,10 +107,10 @@ class SongFeedback:
         """Mean distance of a frame to the most similar one elsewhere; a minimum in repetitive songs."""
         size = len(self._targets)
         sample = self._targets[np.linspace(0, size - 1, min(size, _REFERENCE_FRAMES)).astype(int)]
-        elsewhere = (np.abs(sample[:, None] - self._order) > self._rest) & self._sounding
-        distances = np.where(elsewhere, self._distances(self._song[sample]), np.inf)
+        elsewhere = np.abs(sample[:, None] - self._targets) > self._rest
+        distances = np.where(elsewhere, self._distances(self._song[sample])[:, self._targets], np.inf)
         minimum = _MIN_STEP * float(self._distances.squares[self._targets].mean()) / self._distances.bins
-        return max(float(distances.min(axis=1).mean()), minimum)
+        return max(float(distances.min(axis=1).mean()), minimum) if size > 1 else minimum
 
     def next_input(self, frame: np.ndarray) -> np.ndarray:
         """The input ``(F,)`` that follows a generated frame ``(F,)``; call it with each in turn."""
@@ -122,7 +133,7 @@ class SongFeedback:
         if following < size:
             distance = distances[following] - self._lead
             distances[np.abs(self._order - following) <= self._rest] = np.inf
-        distances[~self._sounding] = np.inf
+        distances[self._no_targets] = np.inf
         if following < size:
             distances[following] = distance
         place = int(np.argmin(distances - _TEMPERATURE * self._step * self._rng.gumbel(size=size)))

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from joanna import files, model
-from joanna.artifacts import Frames, Latents
+from joanna.artifacts import ComponentFrames, Frames, Latents
 from joanna.checkpoint import load_weights, read_history
 from joanna.errors import UserError
 from joanna.fast import Windows
@@ -19,7 +19,7 @@ from joanna.feedback import SongFeedback, loop_limit
 from joanna.phase import PHASE_METHODS, generated_components
 from joanna.run import TRAININGS, Run, Training
 from joanna.settings import hop, methods
-from joanna.spectra import COMPONENTS, join, match_statistics, mute_pauses, sounding
+from joanna.spectra import COMPONENTS, FrameDistances, join, match_statistics, normalize, sounding
 
 
 class Job(NamedTuple):
@@ -90,10 +90,34 @@ def to_audio(run: Run, song: Frames, frames: dict[str, np.ndarray]) -> np.ndarra
     """Audio ``(S,)`` of normalized frames ``(M, F)`` of both components, at the mean and std of the song."""
     power, overlap = run.settings["magnitude-power"], run.settings["overlap"]
     has_sound = sounding(song.audio, run.settings["frame-length"], overlap)
-    magnitude, _ = mute_pauses(frames["magnitude"], song.components["magnitude"].frames, has_sound)
+    magnitude, _ = mute_pauses(frames["magnitude"], song.components["magnitude"], has_sound)
     frames = {**frames, "magnitude": magnitude}
     magnitude, phase = (song.components[name].restore(frames[name]) for name in ("magnitude", "phase"))
     return join(magnitude, phase, power, overlap)
+
+
+def mute_pauses(
+    frames: np.ndarray, song: ComponentFrames, has_sound: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Replace the generated frames that are pauses by silence.
+
+    A frame is a pause if the most similar frame of the song has no sound.
+
+    Args:
+        frames: generated magnitudes ``(K, F)``, normalized.
+        song: the song's magnitudes.
+        has_sound: which of the song's frames have sound ``(M,)``.
+
+    Returns:
+        The frames ``(K, F)``, and which of them have sound ``(K,)``.
+    """
+    if has_sound.all():
+        return frames, np.ones(len(frames), bool)
+    distances = FrameDistances(song.frames)
+    nearest = [distances(frame[None])[0].argmin() for frame in frames]  # all at once would take gigabytes
+    kept = has_sound[nearest]
+    silence = normalize(np.zeros_like(song.mean), song.mean, song.std)
+    return np.where(kept[:, None], frames, silence), kept
 
 
 def generate(run: Run, trained: TrainedNetworks, song: Frames, seeds: dict) -> tuple[dict, float]:
@@ -123,7 +147,7 @@ class FrameGenerator:
 
     def __init__(self, run: Run, component: str, predictor, song: Frames, seed: np.ndarray):
         self._run, self._component, self._predictor = run, component, predictor
-        self._song, self._seed, self._stopped = song.components[component].frames, seed, threading.Event()
+        self._song, self._seed, self._stopped = song.components[component], seed, threading.Event()
         self._sounding = sounding(song.audio, run.settings["frame-length"], run.settings["overlap"])
 
     def generate(self, jobs: list[Job]) -> dict[Job, np.ndarray]:
@@ -149,7 +173,7 @@ class FrameGenerator:
         rng, limit = self._run.rng("generate", self._component, *job), loop_limit(settings)
         guide = None
         if settings["guided"]:
-            guide = SongFeedback(self._song, self._sounding, settings["jumps"], rng, limit, on_loop)
+            guide = SongFeedback(self._song.frames, self._sounding, settings["jumps"], rng, limit, on_loop)
 
         def next_input(frame):
             if self._stopped.is_set():

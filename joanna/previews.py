@@ -71,7 +71,7 @@ class Previews:
             self._entries.append(report.clip("source", source, rate))
         kept = [entry for entry in self._entries if not entry["name"].startswith(title)]
         self._entries = [*kept, report.clip(path.stem, signal, rate)]
-        facts = {"so far": f"{title}, epoch {progress.epochs:,} of {progress.goal:,}"}
+        facts = {"so far": f"{title}, epoch {progress.epochs:,} of {max(progress.goal, progress.epochs):,}"}
         report.write(run.report_file, self._entries, self._losses(training, checkpoint), run.settings, facts)
 
     def _losses(self, training, checkpoint):

@@ -16,6 +16,7 @@ from joanna.audio import loudness, resample, rms
 SAMPLE_RATE = 16000  # Hz
 N_FFT, HOP_LENGTH, CHROMA_N_FFT = 1024, 256, 4096  # samples: 64, 16 and 256 ms
 N_MELS, FMIN, FMAX = 64, 30.0, 7800.0  # bands, Hz, Hz
+_FLOOR = 1e-6  # power that is added, about that of noise 60 dB below the clip
 _WINDOW_FRAMES = SAMPLE_RATE // HOP_LENGTH  # 1 s, the length compared for copies and loops
 _WINDOW_STEP = 4  # frames between the starts of a clip's windows
 _MAX_FRAMES = 180 * SAMPLE_RATE // HOP_LENGTH  # 180 s, as the cost of comparing all pairs is quadratic
@@ -49,7 +50,7 @@ def log_mel(audio: np.ndarray, sample_rate: int) -> np.ndarray:
     """Log-mel spectrogram ``(T, 64)`` of `prepare`d audio ``(S,)``: log(power + 1e-6), hop 16 ms."""
     stft = ShortTimeFFT(hann(N_FFT, sym=False), HOP_LENGTH, fs=SAMPLE_RATE)
     power = np.abs(stft.stft(prepare(audio, sample_rate))) ** 2 / N_FFT
-    return np.log(mel_filters() @ power + 1e-6).T
+    return np.log(mel_filters() @ power + _FLOOR).T
 
 
 def correlation(first: np.ndarray, second: np.ndarray) -> float:
@@ -71,10 +72,14 @@ def mel_correlation(audio: np.ndarray, source: np.ndarray, sample_rate: int) -> 
 
 
 def patches(mel: np.ndarray) -> np.ndarray:
-    """Patches ``(N, 64)`` of a log-mel spectrogram ``(T, 64)``: 16 bands by 128 ms, hop 64 ms."""
+    """Patches ``(N, 64)`` of a log-mel spectrogram ``(T, 64)``: 16 bands by 128 ms, hop 64 ms.
+
+    Those without sound are left out.
+    """
     bands = mel.reshape(len(mel), 16, 4).mean(axis=2)
     starts = np.arange(0, len(bands) - 7, 4)
-    return bands[starts[:, None] + np.arange(0, 8, 2)].reshape(len(starts), -1)
+    values = bands[starts[:, None] + np.arange(0, 8, 2)].reshape(len(starts), -1)
+    return values[values.max(axis=1, initial=-np.inf) > np.log(2 * _FLOOR)]
 
 
 def frechet(first: np.ndarray, second: np.ndarray) -> float:
@@ -294,7 +299,10 @@ class Reference:
         return _known({row.key: row.compute(pair) for row in SCORES})
 
     def ranking_key(self, scores: dict[str, float]) -> float:
-        """Sort key of takes, lower is better: timbre in units of the song's halves, loops and copies."""
+        """Sort key of takes, lower is better: timbre in units of the song's halves, loops and copies.
+
+        A silent clip has no timbre and comes last.
+        """
         return (
             self._timbre_ratio(scores)
             + max(0.0, scores["loop"] - self.baselines["loop"]) / 4  # 4 s weigh as much as the halves
@@ -302,7 +310,7 @@ class Reference:
         )
 
     def _timbre_ratio(self, scores):
-        return scores.get("timbre", 0.0) / max(self.baselines.get("timbre-halves", 1.0), 1e-9)
+        return scores.get("timbre", np.inf) / max(self.baselines.get("timbre-halves", 1.0), 1e-9)
 
     def _texts(self, scores):
         """Rows to show for a clip, each with its value and baselines, e.g. "4.1/s (song 3.5/s)"."""

@@ -6,6 +6,7 @@ from joanna import audio
 
 COMPONENTS = ("phase", "magnitude")
 _MIN_STD = 1e-8  # of the largest value; a bin with less is constant, but for rounding
+_MAX_SILENT = 3.0  # deviations of a bin in a frame without sound
 _MAX_GAIN = 20.0  # of a generated bin; trained networks need up to 14
 
 
@@ -80,12 +81,18 @@ def statistics(frames: np.ndarray, counted: np.ndarray) -> tuple[np.ndarray, np.
     return frames.mean(axis=0), np.where(std > _MIN_STD * np.abs(frames).max(), std, 0)
 
 
-def normalize(frames: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
+def normalize(
+    frames: np.ndarray, mean: np.ndarray, std: np.ndarray, sounding: np.ndarray | None = None
+) -> np.ndarray:
     """Frames ``(M, F)`` with mean ``(F,)`` 0 and std ``(F,)`` 1 in each bin, float32; see `statistics`.
 
-    Constant bins become 0.
+    Constant bins become 0. Frames that are not `sounding` ``(M,)`` are limited to three deviations: of a
+    steady sound they are hundreds away, and no network would learn anything else.
     """
-    return ((frames - mean) / np.where(std > 0, std, np.inf)).astype(np.float32)
+    normalized = ((frames - mean) / np.where(std > 0, std, np.inf)).astype(np.float32)
+    if sounding is not None:
+        normalized[~sounding] = normalized[~sounding].clip(-_MAX_SILENT, _MAX_SILENT)
+    return normalized
 
 
 def denormalize(frames: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
@@ -135,26 +142,6 @@ class FrameDistances:
         frames = frames[:, : self.bins]
         squares = np.square(frames).sum(axis=1)[:, None]
         return (squares + self.squares - 2 * frames @ self._reference.T) / self.bins
-
-
-def mute_pauses(frames: np.ndarray, song: np.ndarray, sounding: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Replace the generated frames that are pauses by frames of the song without sound.
-
-    A frame is a pause if the song's most similar frame has no sound.
-
-    Args:
-        frames: generated magnitudes ``(K, F)``, normalized and two-sided.
-        song: the song's ``(M, F)``.
-        sounding: which of the song's frames have sound ``(M,)``.
-
-    Returns:
-        The frames ``(K, F)``, and which of them have sound ``(K,)``.
-    """
-    if sounding.all():
-        return frames, np.ones(len(frames), bool)
-    distances = FrameDistances(song)
-    nearest = np.array([distances(frame[None])[0].argmin() for frame in frames])  # all would take gigabytes
-    return np.where(sounding[nearest, None], frames, song[nearest]), sounding[nearest]
 
 
 def seed_start(sounding: np.ndarray, start: int, lengths: list[int]) -> int:

@@ -98,6 +98,19 @@ def test_loops_are_printed(tmp_path, capsys):
     assert message in capsys.readouterr().out
 
 
+def test_generated_pauses_become_silence():
+    song, rng = noise_song(slice(10, 20)).components["magnitude"], np.random.default_rng(0)
+    has_sound = np.arange(60) // 10 != 1
+    generated = song.frames[5:25] + 0.3 * rng.normal(size=(20, 64)).astype("float32")
+    muted, kept = generation.mute_pauses(generated, song, has_sound)
+    np.testing.assert_array_equal(kept, has_sound[5:25])
+    np.testing.assert_array_equal(muted[kept], generated[kept])
+    assert not song.restore(muted[~kept]).any()
+    unchanged, kept = generation.mute_pauses(generated, song, np.ones(60, bool))
+    assert unchanged is generated
+    assert kept.all()
+
+
 @pytest.mark.parametrize("variation", [0.1, 0])
 def test_a_silent_output_stays_silent(tmp_path, capsys, variation):
     network = model.build(tiny_run(tmp_path).settings).predictor
