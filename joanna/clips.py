@@ -11,7 +11,7 @@ from joanna import audio, scores, spectra
 from joanna.artifacts import Frames
 from joanna.errors import UserError
 from joanna.generation import Job
-from joanna.phase import PhaseInputs, PhaseMethod, selected_methods
+from joanna.phase import PHASE_METHODS, PhaseInputs, PhaseMethod, selected_methods
 from joanna.run import Run
 from joanna.settings import hop
 
@@ -52,7 +52,8 @@ class ClipMaker:
         groups = dict.fromkeys(job[:2] for job in generated["magnitude"])
         for (method, length), (way, phase_method) in product(groups, phase_methods.items()):
             jobs = [job for job in generated["magnitude"] if job[:2] == (method, length)]
-            name = f"{method}-{length}" + (f"-{way}" if len(phase_methods) > 1 else "")
+            name = f"{method}-{length}" + ("-guided" if self._run.settings["guided"] else "")
+            name += f"-{way}" if len(phase_methods) > 1 else ""
             clips = [self._clip(job, name, phase_method, generated) for job in jobs]
             clips.sort(key=lambda clip: self.reference.ranking_key(clip.scores))
             own = {"method": method, "sequence-lengths": [length], "phase-method": way}
@@ -80,8 +81,11 @@ class ClipMaker:
             overlap=overlap,
         )
         phase = phase_method.phases(inputs)
-        signal = trim_and_fade(spectra.join(magnitude, phase, power, overlap), settings)
-        return Clip(name, signal, magnitude, phase, self.reference.score(signal))
+        signal, decided = (
+            trim_and_fade(spectra.join(magnitude, phases, power, overlap), settings)
+            for phases in (phase, PHASE_METHODS["follow"].phases(inputs))
+        )
+        return Clip(name, signal, magnitude, phase, self.reference.score(signal, decided))
 
 
 def trim_and_fade(signal: np.ndarray, settings: dict) -> np.ndarray:

@@ -225,7 +225,7 @@ class Windows:
         weights = [[tf.convert_to_tensor(weight) for weight in layer.weights] for layer in lstms]
         self._states = [[tf.zeros([0, layer.units])] * 2 for layer in lstms]
 
-        self._before, self._rng = before, rng or np.random.default_rng(0)
+        self._before, self._rng = before, rng if rng and dropout else np.random.default_rng(0)
 
         def step(values, states, seeds):
             count_in = tf.shape(values)[0]

@@ -12,7 +12,7 @@ from joanna.artifacts import Frames
 from joanna.backend import keras
 from joanna.backend import tensorflow as tf
 from joanna.checkpoint import Checkpoint, read_history
-from joanna.feedback import SongFeedback, loop_limit
+from joanna.fast import Windows
 from joanna.generation import part, to_audio
 from joanna.phase import follow
 from joanna.run import TRAININGS, Run, Training
@@ -129,11 +129,9 @@ class PreviewCallback(keras.callbacks.Callback):
         """Generated frames, and the indices of the song's frames that supply the other component."""
         settings, component = self._run.settings, self._training.component
         length = min(settings["sequence-lengths"][0], len(song) - 1)
-        rng, limit = self._run.rng("preview", component), loop_limit(settings)
-        feedback = SongFeedback(song, self._previews.sounding, settings["variation"], rng, limit)
         start = seed_start(self._previews.sounding, 0, [length])
-        seed = song[start : start + length]
-        frames = part(Windows(self._network, length), seed, count, feedback.next_input)
+        windows = Windows(self._network, length, settings["variation"], self._run.rng("preview", component))
+        frames = part(windows, song[start : start + length], count)
         if component == "magnitude":
             return frames, follow(frames, song)
         return frames, (start + length + np.arange(count)) % len(song)

@@ -20,6 +20,7 @@ _FLOOR = 1e-6  # power that is added, about that of noise 60 dB below the clip
 _WINDOW_FRAMES = SAMPLE_RATE // HOP_LENGTH  # 1 s, the length compared for copies and loops
 _WINDOW_STEP = 4  # frames between the starts of a clip's windows
 _MAX_FRAMES = 180 * SAMPLE_RATE // HOP_LENGTH  # 180 s, as the cost of comparing all pairs is quadratic
+_DRIFT_PATCHES = 156  # 10 s
 _COPIED_LIMIT = 0.3  # fraction of a clip that may match the song
 _CLOSENESS = "closer to the song than", "about as close to the song as", "less close to the song than"
 _OF_HALVES = "{} its two halves are to each other; "
@@ -216,12 +217,24 @@ class Features:
 
 
 class Comparison:
-    """A clip, its song and the passages they share."""
+    """A clip, its song and the passages they share.
 
-    def __init__(self, clip: Features, song: Features):
+    Phases of another origin hide a copy, so those of the clip's magnitudes with phases of the song,
+    `decided`, are compared as well; where more is shared counts.
+    """
+
+    def __init__(self, clip: Features, song: Features, decided: Features):
         self.clip, self.song = clip, song
-        self.matches = matching_windows(clip.mel, song.mel, song.mean)
+        matches = (matching_windows(signal.mel, song.mel, song.mean) for signal in (clip, decided))
+        self.matches = max(matches, key=lambda found: found.any(axis=1).mean())
         self.copied_seconds, self.copied_at, self.copied_from = longest_run(self.matches)
+
+
+def drift(clip: Features, song: Features) -> float:
+    """Distance of the clip's last 10 s to the song over that of its first 10 s, or of halves if shorter."""
+    count = min(_DRIFT_PATCHES, len(clip.patches) // 2)
+    first, last = (frechet(song.patches, part) for part in (clip.patches[:count], clip.patches[-count:]))
+    return last / max(first, 1e-9) if count > 1 else float("nan")
 
 
 def _timbre_of_noise(song):
@@ -274,6 +287,8 @@ SCORES = (
           lambda pair: hop_buzz(pair.clip.signal, pair.clip.hop_seconds),
           "amplitude modulation at the frame rate",
           {"hop-buzz": ("song", lambda song: hop_buzz(song.signal, song.hop_seconds))}),
+    Score("drift", "drift", "{:.2f}", lambda pair: drift(pair.clip, pair.song),
+          "timbre of the last 10 s over that of the first; 1 is steady"),
 )  # fmt: skip
 
 
@@ -290,12 +305,16 @@ class Reference:
         baselines = {key: compute for row in SCORES for key, (_, compute) in row.baselines.items()}
         self.baselines = _known({key: compute(self._song) for key, compute in baselines.items()})
 
-    def score(self, audio: np.ndarray) -> dict[str, float]:
+    def score(self, audio: np.ndarray, decided: np.ndarray | None = None) -> dict[str, float]:
         """Scores of a clip ``(S,)`` at the song's sample rate, by key of `SCORES`.
+
+        `decided` ``(S,)`` are the clip's magnitudes with phases of the song; see `Comparison`.
 
         Those that a short clip or song does not have, which are NaN, are left out, as of `baselines`.
         """
-        pair = Comparison(Features(audio, self._sample_rate, self._song.hop_seconds), self._song)
+        signals = [audio] if decided is None else [audio, decided]
+        features = [Features(signal, self._sample_rate, self._song.hop_seconds) for signal in signals]
+        pair = Comparison(features[0], self._song, features[-1])
         return _known({row.key: row.compute(pair) for row in SCORES})
 
     def ranking_key(self, scores: dict[str, float]) -> float:

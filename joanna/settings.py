@@ -217,14 +217,21 @@ def _read_argument(argument, generating):
         return {key: _read_value(key, text)}
     path = os.path.expanduser(argument)
     if argument.endswith((".yaml", ".yml")):
-        return read_yaml(path)
+        return _converted(read_yaml(path))
     if argument.lower().endswith(".wav"):
         metadata = read_clip_metadata(path)
         seed = {"random-seed": metadata["random-seed"]} if generating else {}
-        return {**metadata["settings"], **seed}
+        return _converted({**metadata["settings"], **seed})
     if argument not in config.presets:
         raise UserError(f"unknown preset {_shortened(argument)}; {_suggestion(argument)}")
     return config.presets[argument]
+
+
+def _converted(settings):
+    """Settings that an earlier version wrote: its variation was what `jumps` is now."""
+    if "match-statistics" not in settings or "guided" in settings:
+        return settings
+    return {**settings, "guided": True, "jumps": settings.get("variation"), "variation": 0.0}
 
 
 def _suggestion(word):
@@ -289,7 +296,8 @@ def _checked(settings):
             "tensorboard is True, but the package is not installed; set it False or run: "
             ".venv/bin/python -m pip install -r requirements-tensorboard.txt"
         )
-    if settings["takes"] > 1 and not settings["variation"]:
+    jumps = settings["jumps"] if settings["guided"] else 0
+    if settings["takes"] > 1 and not settings["variation"] + jumps:
         raise UserError(
             f"takes is {settings['takes']} and variation 0: all takes would be equal; raise variation"
         )

@@ -6,6 +6,7 @@ import generate
 from joanna import generation, model
 from joanna.artifacts import ComponentFrames, Frames
 from joanna.errors import UserError
+from joanna.fast import Windows
 from joanna.generation import FrameGenerator, Job
 
 
@@ -22,7 +23,7 @@ def test_part_generation_equals_the_plain_loop(network):
     rng = np.random.default_rng(0)
     for length in (1, 2, 8):
         seed = rng.normal(size=(length, 64)).astype("float32")
-        frames = generation.part(network, seed, length, 30)
+        frames = generation.part(Windows(network, length), seed, 30)
         song = np.concatenate([seed, frames])
         windows = np.stack([song[first : first + length] for first in range(30)])
         # Every frame is the plain loop's next step from the frames before it. Sums in another order
@@ -38,19 +39,19 @@ def test_whole_generation_feeds_the_whole_output_back(network):
     outputs = [network.predict(seed[None], verbose=0)]
     for _ in range(7):
         outputs.append(network.predict(outputs[-1], verbose=0))
-    frames = generation.whole(network, seed, 5, 8)
+    frames = generation.whole(Windows(network, 5), seed, 8)
     np.testing.assert_allclose(frames, [output[0, -1] for output in outputs], atol=1e-3)
 
 
 @pytest.mark.parametrize("method", generation.METHODS.values())
 def test_the_whole_seed_and_the_next_input_count(network, method):
     seed = np.random.default_rng(0).normal(size=(9, 64)).astype("float32")
-    frames = method(network, seed, 4, 6)
+    frames = method(Windows(network, 4), seed, 6)
     other = seed.copy()
     other[0] = 0
-    assert not np.array_equal(method(network, other, 4, 6), frames)
+    assert not np.array_equal(method(Windows(network, 4), other, 6), frames)
     np.testing.assert_allclose(frames[0], network.predict(seed[None], verbose=0)[0, -1], atol=1e-5)
-    changed = method(network, seed, 4, 6, lambda frame: frame + 1)
+    changed = method(Windows(network, 4), seed, 6, lambda frame: frame + 1)
     np.testing.assert_array_equal(changed[0], frames[0])
     assert not np.allclose(changed[1], frames[1])
 
@@ -91,7 +92,14 @@ def test_loops_are_printed(tmp_path, capsys):
     network = model.build(tiny_run(tmp_path).settings).predictor
     *weights, bias = network.get_weights()
     network.set_weights([*(0 * weight for weight in weights), np.arange(len(bias))])  # it stands still
-    words = ["variation=0", "takes=1", "generate-seconds=6", "match-statistics=False"]
+    words = [
+        "variation=0",
+        "guided=True",
+        "jumps=0",
+        "takes=1",
+        "generate-seconds=6",
+        "match-statistics=False",
+    ]
     generator(tmp_path, network, *words).generate([Job("part", 4, 0)])
     # two equal frames count as a loop of one frame; 3 s are 375 frames
     message = "magnitude: part, sequences of 4: frame 376 repeats frame 375: replaced by a random one"
@@ -111,15 +119,15 @@ def test_generated_pauses_become_silence():
     assert kept.all()
 
 
-@pytest.mark.parametrize("variation", [0.1, 0])
-def test_a_silent_output_stays_silent(tmp_path, capsys, variation):
+@pytest.mark.parametrize("words", [["guided=True"], ["guided=True", "jumps=0"], ["guided=False"]])
+def test_a_silent_output_stays_silent(tmp_path, capsys, words):
     network = model.build(tiny_run(tmp_path).settings).predictor
     *weights, bias = network.get_weights()
     rng = np.random.default_rng(0)
     # near the song's silence, -2, whatever the input
     network.set_weights([*(1e-3 * weight for weight in weights), -1.9 + 0.01 * rng.normal(size=len(bias))])
     song = noise_song(slice(20, 30))
-    words = [f"variation={variation}", "generate-seconds=6", "takes=1"]
+    words = ["variation=0", "generate-seconds=6", "takes=1", *words]
     frames = generator(tmp_path, network, *words, song=song).generate([Job("part", 4, 0)])
     np.testing.assert_array_equal(frames[Job("part", 4, 0)], -2)
     assert "repeats" not in capsys.readouterr().out
