@@ -235,6 +235,7 @@ def test_pauses_change_neither_levels_nor_timbre():
     assert with_pause.score(clip)["timbre"] == pytest.approx(timbre, rel=0.3)
     silent = with_pause.score(1e-12 * clip)  # a generated pause, rounded
     assert "timbre" not in silent
+    assert silent["loop"] == silent["onsets"] == 0
     assert with_pause.ranking_key(silent) > with_pause.ranking_key(with_pause.score(white_noise()))
     sound = scores.prepare(paused, RATE)
     np.testing.assert_allclose(
