@@ -14,6 +14,8 @@ if __name__ == "__main__":
 
     startup.prepare()
 
+import functools
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -67,6 +69,7 @@ class Trainer:
         self.component = component = checkpoint.component
         self.checkpoint, self.run = checkpoint, checkpoint.run
         self.length = self.run.settings["window-length"]
+        self._functions: dict[str, Callable] = {}  # of the networks, by name
         self.song, self.latents = frames.components[component].frames, latents.components[component]
         with fast.strategy().scope():
             self.networks = model.build(self.run.settings)
@@ -164,10 +167,21 @@ class Trainer:
             deeper = since % MAX_DEPTH and "own" in cached
             inputs = cached["own"] if deeper else self._codes(encode, epoch)[:-1]
             output = self._predict(self.networks.generator, inputs)
-            frames = self.networks.decoder.predict(output, batch_size=256, verbose=0)
+            frames = self._outputs(self.networks.decoder, output, 256)
             predicted = encode(frames, self.run.rng(f"{self.component} new", "own", epoch))
             cached.update(since=np.array(since), own=np.concatenate([self.latents[:1], predicted[:-1]]))
         return cached["own"]
+
+    def _outputs(self, network, inputs, batch_size):
+        """`network.predict`, which takes a tenth of a second to start, each time."""
+        from joanna.backend import tensorflow as tf
+
+        if network.name not in self._functions:
+            self._functions[network.name] = tf.function(
+                functools.partial(network, training=False), reduce_retracing=True
+            )
+        parts = [inputs[start : start + batch_size] for start in range(0, len(inputs), batch_size)]
+        return np.concatenate([self._functions[network.name](tf.constant(part)).numpy() for part in parts])
 
     def _predict(self, network, inputs):
         """Output ``(M, .)`` of a network for a song ``(M, Z)``, window by window.
@@ -177,7 +191,7 @@ class Trainer:
         """
         step, last = max(1, self.length // 2), len(inputs) - self.length
         starts = np.append(np.arange(0, last, step), last)
-        outputs = network.predict(windows_at(inputs, starts, self.length), batch_size=16, verbose=0)
+        outputs = self._outputs(network, windows_at(inputs, starts, self.length), 16)
         result = np.empty((len(inputs), outputs.shape[-1]), np.float32)
         result[: self.length] = outputs[0]
         for start, output in zip(starts[1:], outputs[1:], strict=True):

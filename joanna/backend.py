@@ -13,6 +13,7 @@ os.environ.setdefault("TF_DETERMINISTIC_OPS", "1")
 if platform.machine() in ("x86_64", "AMD64"):
     # the faster matrix products, which TensorFlow takes by itself on newer CPUs only
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # else a process takes the whole GPU
 os.environ["KERAS_BACKEND"] = "tensorflow"
 os.environ["KERAS_HOME"] = os.devnull  # Keras's defaults, whatever ~/.keras/keras.json says
 

@@ -31,7 +31,8 @@ def prepare(audio: np.ndarray, sample_rate: int) -> np.ndarray:
     """Audio ``(S,)`` at 16 kHz and unit loudness, float64, zero-padded to the longest FFT (0.26 s)."""
     audio = resample(np.asarray(audio, dtype=np.float64), sample_rate, SAMPLE_RATE)
     audio = np.pad(audio, (0, max(0, CHROMA_N_FFT - len(audio))))
-    return audio / max(loudness(audio), 1e-12)
+    level = loudness(audio)
+    return audio / level if level > 1e-6 else 0 * audio  # less is rounding
 
 
 def mel_filters() -> np.ndarray:

@@ -1,5 +1,9 @@
+import os
+
 import pytest
 from helpers import tone, write_wav
+
+os.environ["NVIDIA_TF32_OVERRIDE"] = "0"  # exact products, before a GPU is used
 
 
 @pytest.fixture

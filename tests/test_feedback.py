@@ -74,7 +74,7 @@ def test_a_silent_or_constant_output_is_no_loop(frame, variation):
     rng = np.random.default_rng(0)
     song = rng.normal(size=(60, 64)).astype("float32")
     song[20:31] = -2 + 0.1 * rng.normal(size=64)
-    frame = song[20] if frame else np.full(64, 0.1, "float32")
+    frame = song[20] if frame else (0.1 + 1e-6 * rng.normal(size=64)).astype("float32")
     loops = []
     sounding = np.abs(np.arange(60) - 25) > 5
     feedback = SongFeedback(song, sounding, variation, rng, 5, lambda *loop: loops.append(loop))

@@ -225,7 +225,7 @@ def test_two_devices_train_as_one_does(tmp_path):
     paths = os.pathsep.join(map(str, (PROJECT, PROJECT / "tests")))
     result = subprocess.run(
         [sys.executable, PROJECT / "tests/mirrored.py", tmp_path],
-        env={**os.environ, "PYTHONPATH": paths},
+        env={**os.environ, "PYTHONPATH": paths, "CUDA_VISIBLE_DEVICES": ""},
         capture_output=True,
         text=True,
         timeout=200,
