@@ -32,7 +32,7 @@ from joanna.resources import check_memory
 from joanna.run import Run
 from joanna.settings import hop
 from joanna.source import source_path
-from joanna.spectra import COMPONENTS, normalize, seed_start, sounding, split, stft
+from joanna.spectra import COMPONENTS, seed_start, sounding, split, stft
 
 # Two clips are generated at a time, each on its share of the cores: a matrix product of a few rows gains
 # little from more.
@@ -150,8 +150,7 @@ def seed_frames(run: Run, frames: Frames) -> dict[str, np.ndarray]:
         )
     samples = audio.match_loudness(samples, frames.audio)
     parts = split(stft(samples, settings["frame-length"], settings["overlap"]), settings["magnitude-power"])
-    components = frames.components.items()
-    return {name: normalize(parts[name], song.mean, song.std) for name, song in components}
+    return {name: frames.components[name].normalize(values) for name, values in parts.items()}
 
 
 def _print_training_settings(run, trained):

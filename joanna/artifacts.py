@@ -14,7 +14,7 @@ from joanna.errors import UserError
 from joanna.run import Run
 from joanna.settings import SETTINGS, bottleneck, read_yaml
 from joanna.source import source_files, source_path
-from joanna.spectra import COMPONENTS, denormalize
+from joanna.spectra import COMPONENTS, denormalize, normalize
 
 STAGES = ("preprocess", "autoencoder", "lstm", "generate")
 
@@ -133,7 +133,7 @@ class ComponentFrames:
 
     def normalize(self, frames: np.ndarray) -> np.ndarray:
         """Frames ``(N, F)`` of other audio, normalized as the song's; float32."""
-        return ((frames - self.mean) / self.std).astype(np.float32)
+        return normalize(frames, self.mean, self.std)
 
     def restore(self, frames: np.ndarray) -> np.ndarray:
         """Normalized frames ``(N, F)`` at the song's mean and std."""
