@@ -1,0 +1,103 @@
+"""Scores of generated clips over recordings and seeds: median, and least to most.
+
+Each recording is learned with each random-seed; then clips are generated. Trainings and scores are kept in
+--cache and made once: the same command goes on where it was stopped. Other settings of the generation reuse
+the trainings. timbre is in units of the song's halves, onsets are relative to the song's, loop and hop-buzz
+are the song's own subtracted.
+
+    python benchmarks/sound.py demo --seeds 3 --songs sources/harp.wav more/*.flac
+    python benchmarks/sound.py demo --seeds 1 phase-method=all variation=0.2
+"""
+
+import hashlib
+import json
+import multiprocessing
+import statistics
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+import common
+import yaml
+
+from joanna.run import Run
+from joanna.settings import SETTINGS, load
+
+MADE_BY_TRAINING = [
+    key for key, setting in SETTINGS.items() if setting.stage or "-epoch" in key or "-iteration" in key
+]
+# score -> function of a clip's value and the song's own
+RELATIVE = {
+    "timbre": lambda value, song: value / song["timbre-halves"],
+    "onsets": lambda value, song: value / song["onsets"] - 1,
+    "loop": lambda value, song: value - song["loop"],
+    "hop-buzz": lambda value, song: value - song["hop-buzz"],
+}
+SHOWN = ("timbre", "harmony", "spectrum", "onsets", "copied", "loop", "hop-buzz", "drift")
+
+
+def run_stages(words: list[str], root: Path) -> None:
+    """Run the stages that are not up to date."""
+    import autoencoder
+    import generate
+    import lstm
+    import preprocess
+
+    run = Run(load(words), root)
+    for stage in (preprocess, autoencoder, lstm, generate):
+        stage.main(run)
+
+
+def scores(words: list[str], root: Path) -> dict[str, dict]:
+    """The content of scores.yaml for the settings `words`; it is kept in `root`."""
+    settings = load(words)
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+    path = root / "scores" / f"{digest}.json"
+    if not path.exists():
+        # a process of its own frees its memory
+        process = multiprocessing.get_context("spawn").Process(target=run_stages, args=(words, root))
+        process.start()
+        process.join()
+        if process.exitcode:
+            sys.exit(process.exitcode)
+        found = yaml.safe_load((root / "output" / settings["name"] / "scores.yaml").read_text())
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(found))
+    return json.loads(path.read_text())
+
+
+def name(song: Path, words: list[str]) -> str:
+    """Name of the run that learns a song; it depends on the settings of the training."""
+    settings = load([*words, f"source={song}"])
+    trained = {key: settings[key] for key in MADE_BY_TRAINING if key != "source"}
+    digest = hashlib.sha256(json.dumps(trained, sort_keys=True).encode()).hexdigest()
+    return f"{settings['name'][:60]}-{settings['random-seed']}-{digest[:8]}"
+
+
+def main() -> None:
+    """Measure and print the table."""
+    options = common.arguments(__doc__, seeds=3, songs="sources/harp.wav", cache="/tmp/joanna-sound")
+    songs, root = [Path(song).resolve() for song in options.songs.split(",")], Path(options.cache).resolve()
+    values = defaultdict(lambda: defaultdict(list))  # clip -> score -> values
+    for seed in range(options.seeds):
+        for song in songs:
+            words = [*options.settings, f"random-seed={seed}", "preview-minutes=0", f"source={song}"]
+            found = scores([*words, f"name={name(song, words)}"], root)
+            own = found.pop("source")
+            for clip, figures in found.items():
+                for score in set(SHOWN) & set(figures):
+                    value = RELATIVE.get(score, lambda value, song: value)(figures[score], own)
+                    values[clip][score].append(value)
+                print(song.stem, seed, clip, {key: round(figures[key], 3) for key in SHOWN if key in figures})
+    rows = []
+    for clip, figures in values.items():
+        rows.append({"clip": clip})
+        for score in SHOWN:
+            if found := sorted(figures[score]):
+                rows[-1][score] = f"{statistics.median(found):.2f} ({found[0]:.2f} to {found[-1]:.2f})"
+    for row in rows:
+        print(" | ".join(f"{row.get(key, '-'):<24}" for key in ("clip", *SHOWN)))
+
+
+if __name__ == "__main__":
+    main()
