@@ -138,7 +138,7 @@ def seed_frames(run: Run, frames: Frames) -> dict[str, np.ndarray]:
             )
         return {name: song.frames[first:] for name, song in frames.components.items()}
     path = source_path(run.root, settings, "seed-source")
-    samples, notes, _ = audio.load_audio(path, rate, "seed-source")
+    samples, notes, *_ = audio.load_audio(path, rate, "seed-source")
     for note in notes:
         print(f"seed-source: {note}")
     longest = max(settings["sequence-lengths"])

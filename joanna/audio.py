@@ -32,6 +32,7 @@ class Loaded(NamedTuple):
     audio: np.ndarray  # (S,) float32 in -1 to 1
     notes: list[str]  # sentences on what was changed, left out or missing
     seconds: float  # length of the recording
+    silence: float  # seconds of it that are left out, after `start`
 
 
 def load_audio(
@@ -67,62 +68,81 @@ def load_audio(
             )
         recording.skip(round(start * rate))
         # with more at the end, for the resampler
-        samples, trimmed = _read_sound(recording, limit * rate / sample_rate + rate // 10)
-        notes, seconds = recording.notes + trimmed, recording.seconds
+        samples, silence = _read_sound(recording, limit * rate / sample_rate + rate // 10)
+        notes, seconds = list(recording.notes), recording.seconds
+    if silent := [f"{length:.1f} s at the {end}" for end, length in silence.items() if length]:
+        notes.append(f"left out silence: {', '.join(silent)}")
     if not seconds:
         raise UserError(f"{name}: contains no samples; choose another recording")
     if start >= seconds:
-        return Loaded(np.zeros(0, np.float32), notes, seconds)
+        return Loaded(np.zeros(0, np.float32), notes, seconds, 0.0)
     audio, changes = _mix_down(samples)
     del samples
     if not (np.abs(audio) < _MAX_AMPLITUDE).all():
         raise UserError(f"{name}: contains NaN, Inf or values far beyond full scale; export it again")
-    if len(audio) and abs(offset := float(audio.mean())) > _OFFSET * audio.std():
-        audio -= offset
-        changes.append(f"removed a constant offset of {offset:.3f} of full scale")
+    changes += _remove_offset(audio, rate)
     if rate != sample_rate:
         audio = resample(audio, rate, sample_rate)
         changes.append(f"resampled from {rate} Hz to {sample_rate} Hz")
     audio = audio[: int(min(limit, len(audio)))]
     peak = np.abs(audio).max(initial=0)
     if peak < SILENCE:
-        part = f" from start {start:g} on" if start else ""
-        raise UserError(f"{name}: silent{part} (peak below -80 dB); choose another recording")
+        part, remedy = (f" from start {start:g} on", "lower start, or ") if start else ("", "")
+        raise UserError(f"{name}: silent{part} (peak below -80 dB); {remedy}choose another recording")
     if not _MIN_PEAK < peak <= 1:
         audio = audio * (0.99 / peak)
         changes.append(f"peak scaled from {peak:.3g} to 0.99 of full scale")
-    return Loaded(audio.astype(np.float32), notes + changes, seconds)
+    return Loaded(audio.astype(np.float32), notes + changes, seconds, sum(silence.values()))
 
 
 def _read_sound(recording, count):
-    """The next `count` frames ``(N, C)`` and a sentence on the silence left out around them.
+    """The next `count` frames ``(N, C)`` without the silence around them; its seconds at either end.
 
-    More is read for what is left out at the beginning.
+    More is read for what is left out at the beginning, and to see whether silence at the end is a pause.
     """
-    samples, before, after = recording.read(count), 0, 0
-    while silent := _leading_silence(samples, recording.rate):
+    rate, before, after = recording.rate, 0, 0
+    samples = recording.read(count)
+    while silent := _leading_silence(samples, rate):
         before += silent
         samples = np.concatenate([samples[silent:], recording.read(silent)])
-    if recording.ended:
-        after = _leading_silence(samples[::-1], recording.rate)
-        samples = samples[: len(samples) - after]
-    ends = {"beginning": before / recording.rate, "end": after / recording.rate}
-    parts = [f"{seconds:.1f} s at the {end}" for end, seconds in ends.items() if seconds]
-    return samples, [f"left out silence: {', '.join(parts)}"] if parts else []
+    if silent := _leading_silence(samples[::-1], rate):
+        more = recording.read(10 * rate)
+        while len(more) and _leading_silence(more, rate) == len(more):
+            more = recording.read(10 * rate)
+        if not len(more):
+            after, samples = silent, samples[: len(samples) - silent]
+    return samples, {"beginning": before / rate, "end": after / rate}
+
+
+def _silent_parts(samples, rate):
+    """Frames in each part of 20 ms of samples ``(S, C)``, and which of the parts are silent ``(K,)``."""
+    size = round(_LEVEL_SECONDS * rate)
+    parts = samples[: len(samples) // size * size].reshape(-1, size, samples.shape[1])
+    with np.errstate(invalid="ignore", over="ignore"):  # NaN and Inf are refused later
+        levels = parts.std(axis=1).max(axis=1)  # around the mean: a constant is no sound
+        loudest = levels.max(initial=0)
+        return size, levels <= (np.inf if loudest < SILENCE / 2 else _SILENT_LEVEL * loudest)
 
 
 def _leading_silence(samples, rate):
     """Frames of samples ``(S, C)`` before the first sound; 0 if it is less than 0.1 s."""
-    size = round(_LEVEL_SECONDS * rate)
-    parts = samples[: len(samples) // size * size].reshape(-1, size, samples.shape[1])
-    if not len(parts):
-        return 0
-    with np.errstate(invalid="ignore", over="ignore"):  # NaN and Inf are refused later
-        levels = parts.std(axis=1).max(axis=1)  # around the mean: a constant is no sound
-        if levels.max() < SILENCE / 2:
-            return len(samples)
-        silent = size * int(np.argmin(levels <= _SILENT_LEVEL * levels.max()))
-    return silent if silent >= _MIN_SILENCE * rate else 0
+    size, silent = _silent_parts(samples, rate)
+    if silent.all():
+        return len(samples) if len(silent) else 0
+    frames = size * int(np.argmin(silent))
+    return frames if frames >= _MIN_SILENCE * rate else 0
+
+
+def _remove_offset(audio, rate):
+    """Subtract from audio ``(S,)`` the mean of its sound, where it is audible; a sentence if it is."""
+    size, silent = _silent_parts(audio[:, None], rate)
+    parts = audio[: len(silent) * size].reshape(-1, size)
+    offset = float(parts[~silent].mean() if not silent.all() else audio.mean() if len(audio) else 0)
+    if not len(audio) or abs(offset) <= _OFFSET * audio.std():
+        return []
+    audio[len(parts) * size :] -= offset
+    parts -= np.where(silent, parts.mean(axis=1), offset)[:, None]  # a pause may be without the offset
+    return [f"removed a constant offset of {offset:.2g} of full scale"]
 
 
 def _mix_down(samples):

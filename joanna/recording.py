@@ -7,9 +7,11 @@ import re
 import shlex
 import threading
 import warnings
+from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -18,6 +20,11 @@ from joanna.errors import UserError
 _BLOCK = 4096  # frames read at a time; a broken end costs at most as many
 _HEAD = 65536  # bytes that hold the header of a file
 _MAX_FRAMES = 2**35  # libsndfile states more for a file of unknown length
+# kbit/s of layer III by their number, of MPEG 2 and of MPEG 1
+_KILOBITS = (
+    (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+    (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
+)
 _SIZE_ERROR = 4096  # bytes by which programs err in the size of a file
 # in the log of libsndfile: the size that a file states, and the one it has
 _SIZES = re.compile(r"(?:RIFF|RIFX|FORM|riff|Riff size|Data Size) *: (\d+) \(should be (\d+)\)")
@@ -34,16 +41,21 @@ class Recording:
         """Open a recording, `name` in messages; UserError if it cannot be read."""
         with contextlib.ExitStack() as closing:
             file = closing.enter_context(path.open("rb"))
-            sounds, frames = _open_sounds(file, path, name)
-            for sound in sounds:
-                closing.callback(sound.close)
+            opened = _open_sounds(file, path, name)
+            for close in (opened.close, *(sound.close for sound in opened.sounds)):
+                closing.callback(close)
             self._closing = closing.pop_all()
-        self.rate, self.channels = sounds[0].samplerate, sounds[0].channels
-        if any((sound.samplerate, sound.channels) != (self.rate, self.channels) for sound in sounds):
+        self._sounds, self._frames, self._unread = opened.sounds, opened.frames, opened.unread
+        first, self._path, self._position, self.notes = self._sounds[0], path, 0, []
+        self.rate, self.channels = first.samplerate, first.channels
+        if any((sound.samplerate, sound.channels) != (self.rate, self.channels) for sound in self._sounds):
             self._closing.close()
             raise UserError(f"{name}: its rate or its channels change on the way; {_conversion(path)}")
-        self.seconds = frames / self.rate if 0 < self.rate and frames < _MAX_FRAMES else math.inf
-        self._sounds, self._position, self.notes = sounds, 0, _missing(sounds[0], self.seconds)
+        known = 0 < self.rate and self._frames < _MAX_FRAMES
+        self.seconds = self._frames / self.rate if known else math.inf
+        self.notes += _missing(first, self.seconds)
+        self._drop(opened.before)
+        self._position, self._checked = 0, False
 
     def __enter__(self) -> "Recording":
         return self
@@ -54,7 +66,7 @@ class Recording:
     @property
     def ended(self) -> bool:
         """Whether all of it is read."""
-        return not self._sounds
+        return not self._sounds or self._position >= self._frames
 
     def skip(self, frames: int) -> None:
         """Leave out the first frames, before anything is read."""
@@ -62,43 +74,60 @@ class Recording:
             passed = self._sounds.pop(0).frames
             self._position, frames = self._position + passed, frames - passed
         sound = self._sounds[0] if self._sounds else None
-        if sound and sound.frames < _MAX_FRAMES and sound.seekable():
-            with contextlib.suppress(RuntimeError):  # of libsndfile; reading finds no more
-                self._position += sound.seek(frames)
+        if not sound or sound.frames >= _MAX_FRAMES or not sound.seekable():
+            self._drop(frames)
             return
+        try:
+            self._position += sound.seek(frames)
+        except RuntimeError:  # of libsndfile, where a file is cut off or damaged
+            self._sounds, self._checked, self.seconds = [], True, (self._position + frames) / self.rate
+            self.notes.append("cut off or damaged before start")
+
+    def _drop(self, frames):
         while self._sounds and frames > 0:
             frames -= len(self._next_block(frames))
 
     def read(self, count: float) -> np.ndarray:
         """The next `count` frames ``(N, C)`` float32 in -1 to 1; fewer at the end."""
-        blocks, end = [np.zeros((0, self.channels), np.float32)], self._position + count
+        blocks = [np.zeros((0, self.channels), np.float32)]
+        end = min(self._position + count, self._frames)
         while self._sounds and self._position < end:
             blocks.append(self._next_block(end - self._position))
+        if self.ended and not self._checked:
+            self._check_end()
         return np.concatenate(blocks)
 
     def _next_block(self, limit):
         """A block of at most `limit` frames, empty at the end of a sound."""
+        block = np.full((math.ceil(min(limit, _BLOCK)), self.channels), np.nan, np.float32)
         try:
-            block = self._sounds[0].read(math.ceil(min(limit, _BLOCK)), dtype="float32", always_2d=True)
+            block = self._sounds[0].read(out=block)
         except RuntimeError:  # of libsndfile, where a file is cut off or damaged
-            block = np.zeros((0, self.channels), np.float32)
+            block = block[~np.isnan(block[:, 0])]
         self._position += len(block)
         if not len(block):
             self._sounds.pop(0)
-            if not self._sounds:
-                self._check_end()
         return block
 
     def _check_end(self):
-        found = self._position / self.rate
+        self._checked = True
+        found, unread = self._position / self.rate, self._unread()
         if found < self.seconds - 0.1 and self.seconds < math.inf:
             self.notes.append(f"cut off or damaged: read {found:.1f} of {self.seconds:.1f} s")
+        elif unread > _SIZE_ERROR:
+            self.notes.append(
+                f"damaged, or of several parts: read {found:.1f} s, but not the last {unread / 1e6:.2f} MB "
+                f"of the file; {_conversion(self._path)}"
+            )
         self.seconds = found
 
 
 def _missing(sound, seconds):
     """A sentence if the file of a sound of `seconds` is shorter than its header states."""
-    for stated, found in (map(int, sizes) for sizes in _SIZES.findall(sound.extra_info)):
+    log = sound.extra_info
+    if re.search(r"^RIF[FX] ", log, re.MULTILINE) and re.search(r"^data : \d+$", log, re.MULTILINE):
+        return []  # the data are whole
+    for stated, found in (map(int, sizes) for sizes in _SIZES.findall(log)):
         # a program that writes to a pipe states about 2 GiB or 4 GiB
         piped = abs(stated - 2**31) < 2**16 or stated > 2**32 - 2**16
         if stated - found > _SIZE_ERROR and not piped:
@@ -112,33 +141,47 @@ def _conversion(path):
     return f"convert it to wav, for example: ffmpeg -i {shlex.quote(path.name)} {shlex.quote(str(wav))}"
 
 
-def _open_sounds(file, path, name) -> tuple[list[Any], int]:
-    """The sounds of a file in a row, one or of a chained ogg several, and the frames that it states."""
+class _Opened(NamedTuple):
+    """The sounds of a file in a row, one or of a chained ogg several."""
+
+    sounds: list[Any]
+    frames: int  # that the file states
+    before: int = 0  # frames before the first one
+    unread: Callable[[], int] = lambda: 0  # bytes of the file that were not read, at the end
+    close: Callable[[], None] = lambda: None
+
+
+def _open_sounds(file, path, name):
+    """Open the sounds of a file; UserError if they cannot be read."""
     try:
         import soundfile
     except (ImportError, OSError) as error:  # OSError: its libsndfile is missing
         try:
             wav = _PlainWav(file)
-            return [wav], wav.frames
+            return _Opened([wav], wav.frames)
         except Exception:  # scipy raises exceptions of many types
             raise UserError(
                 f"{name}: not a PCM or float wav, and soundfile, which reads other formats, cannot be "
                 f"loaded ({error}); install it, or {_conversion(path)}"
             ) from None
     head, size = file.read(_HEAD), path.stat().st_size
-    links = _ogg_links(file, size) if head[:4] == b"OggS" else [_Bytes(file, 0, size, _with_length(head))]
-    start, frame, frames = _first_mp3_frame(file, size)
-    is_mp3 = re.match(b"\xff[\xe2\xe3\xf2\xf3\xfa\xfb]", frame)  # MPEG 2.5, 2 or 1, layer III
+    mp3 = _Mp3.find(file, size)
     try:
-        sounds = [] if is_mp3 else [soundfile.SoundFile(link) for link in links]
-        if is_mp3 or sounds[0].format == "MP3":  # it may begin with the rest of a frame
-            sounds = [soundfile.SoundFile(_pipe(_Bytes(file, start, size, frame)))]
-        else:
-            frames = sum(sound.frames for sound in sounds)
+        if mp3 and mp3.first:
+            return mp3.open(file, size)
+        links, walked = [_Bytes(file, 0, size, _with_length(head))], size
+        if head[:4] == b"OggS":
+            links, walked = _ogg_links(file, size)
+        sounds = [soundfile.SoundFile(link) for link in links]
+        if mp3 and sounds[0].format == "MP3":
+            return mp3.open(file, size)
+        return _Opened(sounds, sum(sound.frames for sound in sounds), 0, lambda: size - walked)
     except (RuntimeError, ValueError, TypeError) as error:  # LibsndfileError is a RuntimeError
+        if mp3 and not mp3.first:
+            with contextlib.suppress(RuntimeError):
+                return mp3.open(file, size)
         reason = getattr(error, "error_string", error)
         raise UserError(f"{name}: not a readable recording ({reason}); {_conversion(path)}") from None
-    return sounds, frames
 
 
 class _Bytes:
@@ -165,7 +208,7 @@ class _Bytes:
 
 
 def _ogg_links(file, size):
-    """The streams of a chained ogg (RFC 3533), of which libsndfile reads the first alone."""
+    """The streams of a chained ogg (RFC 3533), of which libsndfile reads the first alone; where they end."""
     starts, position, was_first = [0], 0, True
     while True:
         file.seek(position)
@@ -176,7 +219,7 @@ def _ogg_links(file, size):
         if is_first and not was_first:
             starts.append(position)
         position, was_first = position + 27 + header[26] + sum(file.read(header[26])), is_first
-    return [_Bytes(file, *link) for link in pairwise([*starts, size])]
+    return [_Bytes(file, *link) for link in pairwise([*starts, size])], min(position, size)
 
 
 def _with_length(head):
@@ -188,41 +231,86 @@ def _with_length(head):
     return head
 
 
-def _first_mp3_frame(file, size):
-    """Position and first bytes of an mp3 after its tags, and the frames that it states, if for all of it.
+class _Mp3(NamedTuple):
+    """An mp3 without tags and other bytes before its first frame."""
 
-    The bytes state no length, which would end the reading of joined files.
-    """
-    position = 0
-    while True:
-        file.seek(position)
-        head, length = file.read(4096), 0
-        if head[:3] != b"ID3":
-            break
-        for byte in head[6:10]:  # its size, 7 bits in each
-            length = 128 * length + byte
-        position += 10 + length
-    frames, tag = _MAX_FRAMES, re.search(b"(?:Xing|Info)...(.)(....)(....)", head, re.DOTALL)
-    if tag and tag[1][0] & 3 == 3 and int.from_bytes(tag[3], "big") > size - position - _SIZE_ERROR:
-        frames = int.from_bytes(tag[2], "big") * (1152 if head[1] & 8 else 576)
-    return position, head.replace(b"Xing", b"____").replace(b"Info", b"____"), frames
+    first: bool  # whether it begins with a frame, but for tags
+    start: int  # of the first frame in the file
+    head: bytes  # the first bytes, without the length, which would end the reading of joined files
+    frames: int = _MAX_FRAMES  # stated, if for all of the file
+    before: int = 0  # frames before the audio, of the encoder and the decoder
+
+    @classmethod
+    def find(cls, file: BinaryIO, size: int) -> "_Mp3 | None":
+        """The mp3 in a file of `size` bytes, if it is one."""
+        position = 0
+        while True:
+            file.seek(position)
+            head, length = file.read(_HEAD), 0
+            if head[:3] != b"ID3":
+                break
+            for byte in head[6:10]:  # its size, 7 bits in each
+                length = 128 * length + byte
+            position += 10 + length
+        frame = next(
+            filter(partial(_is_mp3_frame, head), map(re.Match.start, re.finditer(b"\xff", head))), -1
+        )
+        if frame < 0 or (frame and re.match(b"RIF[FX]|RF64|riff|FORM|caff|fLaC|OggS|\\.snd", head)):
+            return None
+        position, head = position + frame, head[frame:]
+        tag = re.search(b"(?:Xing|Info)...(.)(....)(....)", head[:256], re.DOTALL)
+        plain = head[:256].replace(b"Xing", b"____").replace(b"Info", b"____")
+        if not tag or tag[1][0] & 3 != 3 or int.from_bytes(tag[3], "big") < size - position - _SIZE_ERROR:
+            return cls(frame == 0, position, plain)
+        per_frame = 1152 if head[1] & 8 else 576
+        frames, before = int.from_bytes(tag[2], "big") * per_frame, 0
+        if tag[1][0] & 15 == 15:  # LAME's tag: what the encoder added before and after
+            padding = int.from_bytes(head[tag.start() + 141 :][:3], "big")
+            # the frame of the tag itself, and what the decoder adds
+            before = per_frame + (padding >> 12) + 529
+            frames -= (padding >> 12) + (padding & 4095)
+        return cls(frame == 0, position, plain, frames, before)
+
+    def open(self, file: BinaryIO, size: int) -> _Opened:
+        """Open it through a pipe.
+
+        Of an mp3 that cannot be searched libsndfile reads all. Of another one it reads as much as it
+        estimates from the first frames, and soundfile seeks after each block, which damages the sound.
+        """
+        import soundfile
+
+        reader, writer = os.pipe()
+        content = _Bytes(file, self.start, size, self.head)
+
+        def feed():
+            with contextlib.suppress(OSError, ValueError), open(writer, "wb") as pipe:  # it may be closed
+                while data := content.read(_HEAD):
+                    pipe.write(data)
+
+        def unread():
+            return sum(map(len, iter(partial(os.read, reader, _HEAD), b"")))
+
+        threading.Thread(target=feed, daemon=True).start()
+        try:
+            sound = soundfile.SoundFile(reader, closefd=False)
+        except RuntimeError:
+            os.close(reader)
+            raise
+        return _Opened([sound], self.frames, self.before, unread, partial(os.close, reader))
 
 
-def _pipe(file):
-    """A descriptor that a file can be read from but not searched.
-
-    Of such an mp3 libsndfile reads all. Of another one it reads as much as it estimates from the first
-    frames, and soundfile seeks after each block, which damages the sound.
-    """
-    reader, writer = os.pipe()
-
-    def feed():
-        with contextlib.suppress(OSError, ValueError), open(writer, "wb") as pipe:  # it may be closed
-            while data := file.read(_HEAD):
-                pipe.write(data)
-
-    threading.Thread(target=feed, daemon=True).start()
-    return reader
+def _is_mp3_frame(head, start):
+    """Whether an MPEG frame of layer III starts there, and another one after it."""
+    header, sync = head[start : start + 4], b"\xff[\xe2\xe3\xf2\xf3\xfa\xfb]"
+    if len(header) < 4 or not re.match(sync, header, re.DOTALL) or header[2] >> 4 in (0, 15):
+        return False
+    version, rate = header[1] >> 3 & 3, header[2] >> 2 & 3  # 3: MPEG 1, 2: MPEG 2, 0: MPEG 2.5
+    if rate == 3:
+        return False
+    rates = [44100, 48000, 32000][rate] >> {3: 0, 2: 1, 0: 2}[version]
+    kilobits = _KILOBITS[version == 3][header[2] >> 4]
+    length = (144000 if version == 3 else 72000) * kilobits // rates + (header[2] >> 1 & 1)
+    return start + length + 2 > len(head) or bool(re.match(sync, head[start + length :][:2], re.DOTALL))
 
 
 class _PlainWav:
@@ -251,8 +339,8 @@ class _PlainWav:
         self._position = frames
         return frames
 
-    def read(self, count: int, **options: object) -> np.ndarray:
-        block = self._samples[self._position :][:count]
+    def read(self, out: np.ndarray) -> np.ndarray:
+        block = self._samples[self._position :][: len(out)]
         self._position += len(block)
         return block
 

@@ -102,7 +102,7 @@ class Run:
                 folder.mkdir(exist_ok=True)
             except FileExistsError as error:
                 raise UserError(
-                    f"{error.filename} is no folder but a file or a link that leads nowhere; make the folder "
+                    f"{error.filename} is not a folder: it is a file, or a link to nothing; make the folder "
                     "that it leads to, or remove it"
                 ) from None
             if not os.access(folder, os.W_OK | os.X_OK):  # now, not after hours of training

@@ -169,7 +169,11 @@ def config_lines(file: str) -> dict[tuple, tuple[int, int]]:
     def visit(node, keys):
         entries: list = []
         match node:
-            case ast.Assign([ast.Name(name)], value) | ast.keyword(str(name), value):
+            case (
+                ast.Assign([ast.Name(name)], value)
+                | ast.AnnAssign(ast.Name(name), _, value)
+                | ast.keyword(str(name), value)
+            ):
                 entries = [(name, node.lineno, value)]
             case ast.Assign([ast.Subscript(ast.Name(table), ast.Constant(name))], value):
                 keys, entries = (table,), [(name, node.lineno, value)]

@@ -22,7 +22,7 @@ class Source(NamedTuple):
 
     samples: np.ndarray  # (S,) float32 at sample-rate
     notes: list[str]  # sentences on what was changed, left out or missing
-    seconds: float  # length of the recordings, from `start` on
+    seconds: float  # length of the recordings from `start` on, without the silence left out
 
 
 class Sections(NamedTuple):
@@ -82,7 +82,7 @@ def load_source(root: Path, settings: dict) -> Source:
     total = round(settings["seconds"] * rate) or math.inf
     if settings["section-count"] != "auto":
         total = min(total, settings["section-count"] * settings["block-count"] * hop(settings))
-    lengths = [_length(file, start, rate) for file in files] if len(files) > 1 else [math.inf]
+    lengths = [_length(file, start, rate, total) for file in files] if len(files) > 1 else [math.inf]
     shares = _equal_shares(lengths, total)
     parts, notes, too_short, found = [], [], [], 0.0
     for path, share in zip(files, shares, strict=True):
@@ -93,7 +93,7 @@ def load_source(root: Path, settings: dict) -> Source:
         label = "source" if len(files) == 1 else path.name
         notes += [f"{label}: {note}" for note in loaded.notes]
         parts.append(loaded.audio)
-        found += loaded.seconds - start
+        found += loaded.seconds - loaded.silence - start
     if not parts:
         raise UserError(f"start is {start:g}; {', '.join(too_short[:3])}: lower it")
     notes += [f"{duration}, ends before start {start:g}: skipped" for duration in too_short]
@@ -105,11 +105,13 @@ def load_source(root: Path, settings: dict) -> Source:
     return Source(np.concatenate(parts), notes, found)
 
 
-def _length(path, start, rate):
-    """Samples at `rate` of a recording from `start` on, infinite if its file does not state its length."""
+def _length(path, start, rate, limit):
+    """Samples at `rate` of a recording from `start` on; at most `limit` if its file does not state them."""
     with Recording(path, f"source {path}") as recording:
-        length = max(0.0, recording.seconds - start) * rate
-        return math.ceil(length) if length < math.inf else length
+        seconds = recording.seconds
+    if math.isinf(seconds):
+        return len(load_audio(path, rate, start=start, limit=limit).audio)
+    return math.ceil(max(0.0, seconds - start) * rate)
 
 
 def _equal_shares(lengths, total):

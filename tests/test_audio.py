@@ -23,7 +23,7 @@ def test_all_sample_formats_decode_to_the_same_audio(tmp_path, dtype, tolerance)
     else:
         stored = signal.astype(dtype)
     wavfile.write(tmp_path / "a.wav", 4000, stored)
-    loaded, notes, _ = audio.load_audio(tmp_path / "a.wav", 4000)
+    loaded, notes, *_ = audio.load_audio(tmp_path / "a.wav", 4000)
     np.testing.assert_allclose(loaded, signal, atol=tolerance)
     assert loaded.dtype == np.float32
     assert notes == []
@@ -46,7 +46,7 @@ def test_24_bit_samples_decode(tmp_path):
 def test_channels_are_mixed_and_resampled_with_a_note(tmp_path):
     signal = tone(rate=11025)
     wavfile.write(tmp_path / "a.wav", 11025, np.stack([signal, 0.1 * signal, signal], axis=1))
-    loaded, notes, _ = audio.load_audio(tmp_path / "a.wav", 4000)
+    loaded, notes, *_ = audio.load_audio(tmp_path / "a.wav", 4000)
     assert notes == ["mixed 3 channels down to mono", "resampled from 11025 Hz to 4000 Hz"]
     inner = slice(100, 4600)
     np.testing.assert_allclose(loaded[inner], tone()[inner] * 0.7, atol=0.01)
@@ -64,7 +64,7 @@ def test_channels_are_mixed_and_resampled_with_a_note(tmp_path):
 )
 def test_channels_that_cancel_each_other_or_are_silent_cost_no_sound(tmp_path, channels, result, note):
     wavfile.write(tmp_path / "a.wav", 4000, np.stack([gain * tone() for gain in channels], axis=1))
-    loaded, notes, _ = audio.load_audio(tmp_path / "a.wav", 4000)
+    loaded, notes, *_ = audio.load_audio(tmp_path / "a.wav", 4000)
     assert notes == [note]
     np.testing.assert_allclose(loaded, result * tone(), atol=1e-4)
 
@@ -72,9 +72,16 @@ def test_channels_that_cancel_each_other_or_are_silent_cost_no_sound(tmp_path, c
 @pytest.mark.parametrize("offset", [0.02, 0.3, -0.3])
 def test_a_constant_offset_is_removed_and_said(tmp_path, offset):
     wavfile.write(tmp_path / "a.wav", 4000, (tone() + offset).astype(np.float32))
-    loaded, notes, _ = audio.load_audio(tmp_path / "a.wav", 4000)
-    assert notes == [f"removed a constant offset of {offset:.3f} of full scale"]
+    loaded, notes, *_ = audio.load_audio(tmp_path / "a.wav", 4000)
+    assert notes == [f"removed a constant offset of {offset:.2g} of full scale"]
     np.testing.assert_allclose(loaded, tone() - tone().mean(), atol=1e-4)
+    # pauses of digital silence do not have it
+    song = np.concatenate([tone() + offset, np.zeros(8000), tone() + offset])
+    wavfile.write(tmp_path / "a.wav", 4000, song.astype(np.float32))
+    loaded, notes, *_ = audio.load_audio(tmp_path / "a.wav", 4000)
+    assert notes == [f"removed a constant offset of {offset:.2g} of full scale"]
+    assert not loaded[4800:12800].any()
+    np.testing.assert_allclose(loaded[:4800], tone() - tone().mean(), atol=1e-4)
 
 
 def pause(seconds, level=1e-5):
@@ -87,14 +94,22 @@ def test_silence_at_the_beginning_and_the_end_is_left_out_and_said(tmp_path, lev
     song = np.concatenate([tone(), pause(4, level), tone()])
     padded = np.concatenate([pause(6, level), song, pause(3, level)]) + 0.1
     wavfile.write(tmp_path / "a.wav", 4000, padded.astype(np.float32))
-    loaded, notes, seconds = audio.load_audio(tmp_path / "a.wav", 4000)
+    loaded, notes, seconds, _ = audio.load_audio(tmp_path / "a.wav", 4000)
     assert seconds == pytest.approx(len(padded) / 4000)
     assert notes[0] == "left out silence: 6.0 s at the beginning, 3.0 s at the end"
     np.testing.assert_allclose(loaded, song - song.mean(), atol=1e-3)
     # what is left out is read further on, within the limit; a pause stays
-    loaded, notes, _ = audio.load_audio(tmp_path / "a.wav", 4000, start=1, limit=10000)
+    loaded, notes, *_ = audio.load_audio(tmp_path / "a.wav", 4000, start=1, limit=10000)
     assert notes[0] == "left out silence: 5.0 s at the beginning"
     np.testing.assert_allclose(loaded, (song[:10000] - song[:10000].mean()), atol=1e-2)
+
+
+def test_silence_up_to_the_end_is_left_out_where_the_limit_lies_in_it_and_a_pause_stays(tmp_path):
+    for after, kept in ((0, 4800), (0.1, 8000)):
+        song = np.concatenate([tone(), np.zeros(100_000), after * tone()])
+        wavfile.write(tmp_path / "a.wav", 4000, song.astype(np.float32))
+        loaded = audio.load_audio(tmp_path / "a.wav", 4000, limit=8000)
+        assert len(loaded.audio) == kept
 
 
 def test_only_what_is_wanted_is_read(tmp_path):
@@ -114,7 +129,7 @@ def test_only_what_is_wanted_is_read(tmp_path):
 @pytest.mark.parametrize("peak", [3.0, 0.003])
 def test_peaks_beyond_or_far_below_full_scale_are_scaled(tmp_path, peak):
     wavfile.write(tmp_path / "a.wav", 4000, (peak * tone() / np.abs(tone()).max()).astype(np.float32))
-    loaded, notes, _ = audio.load_audio(tmp_path / "a.wav", 4000)
+    loaded, notes, *_ = audio.load_audio(tmp_path / "a.wav", 4000)
     assert notes == [f"peak scaled from {peak:g} to 0.99 of full scale"]
     np.testing.assert_allclose(loaded, 0.99 * tone() / np.abs(tone()).max(), atol=1e-5)
 

@@ -17,7 +17,7 @@ from joanna.recording import Recording
 soundfile = pytest.importorskip("soundfile")
 RATE = 44100
 SONG = 0.9 * tone(3, RATE)
-PADDING = {"IMA_ADPCM": 0.07, "MS_ADPCM": 0.07, "MPEG_LAYER_III": 0.07}  # seconds
+PADDING = {"IMA_ADPCM": 0.07, "MS_ADPCM": 0.07}  # seconds
 
 
 def encode(format, subtype="PCM_16", signal=SONG, **options):
@@ -96,6 +96,10 @@ BEYOND = {
     "variable mp3 without a length": (without_length(VARIABLE), 1),
     "constant mp3 without a length": (without_length(MP3), 1),
     "joined mp3": (MP3 + MP3, 2),
+    "joined mp3 with LAME's name of the tag": (2 * MP3.replace(b"Xing", b"Info"), 2),
+    "mp3 behind other bytes": (bytes(3000) + MP3, 1),
+    "mp3 from the middle of a frame": (MP3[300:], 1),
+    "mp3 behind a padded tag": (TAG + bytes(3000) + MP3, 1),
     "joined mp3 with tags": (TAG + VARIABLE + TAG + VARIABLE, 2),
     "chained ogg": (2 * encode("OGG", "VORBIS"), 2),
     "flac of unknown length": (unstated(encode("FLAC")), 1),
@@ -111,7 +115,7 @@ def test_files_that_do_not_state_their_whole_length_are_read_to_the_end(tmp_path
     data, times = BEYOND[name]
     samples, notes = read(tmp_path, data)
     assert notes == []
-    assert_song(samples, times, 0.1)
+    assert_song(samples, times, 0.1 if "mp3" in name else 0)
 
 
 @pytest.mark.parametrize(
@@ -149,6 +153,16 @@ def test_reading_goes_on_where_skip_ends(tmp_path, name):
     with Recording(path, "source") as recording:
         recording.skip(len(whole) + 1000)
         assert not len(recording.read(1000))
+
+
+def test_what_is_not_read_to_the_end_is_said(tmp_path):
+    song = np.random.default_rng(0).normal(0, 0.2, 20 * RATE)
+    mp3 = without_length(encode_mp3(signal=song))
+    mp3 += without_length(encode_mp3(signal=np.stack([song, song], axis=1)))  # of two channels
+    ogg = encode("OGG", "VORBIS")
+    for data in (mp3, ogg + bytes(100) + ogg):
+        _, notes = read(tmp_path, data)
+        assert re.match(r"damaged, or of several parts: read .* MB of the file; convert it to wav", notes[0])
 
 
 def test_streams_of_another_rate_in_a_row_are_refused(tmp_path):

@@ -320,7 +320,7 @@ def test_folders_that_cannot_be_written_are_named(tmp_path, song, capsys, name, 
     assert run_as_script(main, "preprocess.py") == 2
     out, err = capsys.readouterr()
     assert out == ""
-    assert err.startswith(f"preprocess.py: {tmp_path / name} is no folder but a file or a link that leads")
+    assert err.startswith(f"preprocess.py: {tmp_path / name} is not a folder: it is a file, or a link")
     assert err.count("\n") == 1
 
 
