@@ -6,7 +6,7 @@ the clips in order), scores.yaml, report.html and {phase,magnitude}-result.h5.
 
     python generate.py demo random-seed=1                     # different clips
     python generate.py demo generate-seconds=30 'sequence-lengths=[24,48]'
-    python generate.py demo takes=5 variation=0.3 --out best.wav   # five of each; a copy of the best
+    python generate.py demo takes=5 variation=0.2 --out best.wav   # five of each; a copy of the best
     python generate.py demo seed-source=./sources/other.wav   # start from another recording
     python generate.py --from output/harp/part-12.wav         # the same clip again, byte for byte
 """

@@ -67,10 +67,10 @@ class PhaseMethod:
 
 # value of phase-method -> the method; their order is that of phase-method=all
 PHASE_METHODS = {
+    "network": PhaseMethod(lambda given: given.phase),
     "follow": PhaseMethod(
         lambda given: given.song_phase[follow(given.magnitude, given.song_magnitude)], generates_phase=False
     ),
-    "network": PhaseMethod(lambda given: given.phase),
     "griffin-lim": PhaseMethod(
         lambda given: griffin_lim(given.linear_magnitude, given.phase, given.overlap), minimum_overlap=4
     ),

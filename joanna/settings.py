@@ -74,7 +74,7 @@ SETTINGS = {
     "guided": Setting(bool),
     "jumps": Setting(float, 0.0, 1.0),
     "takes": Setting(int, 1, 100),
-    "phase-method": Setting(str, choices=("follow", "network", "griffin-lim", "all")),
+    "phase-method": Setting(str, choices=("network", "follow", "griffin-lim", "all")),
     "match-statistics": Setting(bool),
     "coded-file": Setting(str),
     "phase-encoder": Setting(str),

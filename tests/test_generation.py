@@ -6,7 +6,7 @@ import generate
 from joanna import generation, model
 from joanna.artifacts import ComponentFrames, Frames
 from joanna.errors import UserError
-from joanna.fast import Windows
+from joanna.fast import DropoutEncoder, Windows
 from joanna.generation import FrameGenerator, Job
 
 
@@ -86,6 +86,36 @@ def test_every_job_has_its_own_frames_which_repeat(tmp_path, network, capsys):
     again = generator(tmp_path, network).generate(jobs[2:3])
     np.testing.assert_array_equal(again[jobs[2]], frames[jobs[2]])
     assert "magnitude: part, sequences of 4, take 2\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("method", ["part", "whole"])
+def test_the_network_hears_nothing_but_its_own_output(tmp_path, network, method):
+    """By default; at variation 0 it is the plain loop, and dropout changes what it hears."""
+    job, seed = Job(method, 4, 0), noise_song().components["magnitude"].frames[:4]
+    words = ["takes=1", "match-statistics=False"]
+    own = generator(tmp_path, network, *words, "variation=0").generate([job])[job]
+    windows = Windows(network, 4)
+    np.testing.assert_array_equal(generation.METHODS[method](windows, seed, len(own)), own)
+    varied = [
+        generator(tmp_path, network, *words, f"variation={rate}").generate([job])[job] for rate in (0.1, 0.4)
+    ]
+    assert not any(np.allclose(frames[10:], own[10:], atol=0.1) for frames in varied)
+    assert not np.allclose(*varied, atol=0.1)
+    other = generator(tmp_path, network, *words, "variation=0.4", "random-seed=1").generate([job])[job]
+    assert not np.allclose(other, varied[1], atol=0.1)
+
+
+def test_dropout_takes_units_at_its_rate_and_depends_on_its_seed(tmp_path):
+    encoder = model.build(tiny_run(tmp_path).settings).encoder
+    frames = np.random.default_rng(0).normal(size=(300, 64)).astype("float32")
+
+    def encoded(rate, seed=0):
+        return DropoutEncoder(encoder, rate)(frames, np.random.default_rng(seed))
+
+    np.testing.assert_allclose(encoded(0), encoder.predict(frames, verbose=0), atol=1e-6)
+    assert np.mean(encoded(0.3) == 0) == pytest.approx(0.3, abs=0.02)  # of the last layer
+    np.testing.assert_array_equal(encoded(0.3), encoded(0.3))
+    assert not np.array_equal(encoded(0.3), encoded(0.3, 1))
 
 
 def test_loops_are_printed(tmp_path, capsys):

@@ -52,13 +52,13 @@ def whole_run(monkeypatch):
 @pytest.mark.parametrize(("pace", "slip"), [(0.4, 1.0), (1.0, 1.0), (1.6, 1.0), (1.0, 0.93), (1.0, 1.07)])
 @pytest.mark.parametrize(("minutes", "least"), [(5, 1), (30, 90), (120, 300)])
 def test_the_trainings_and_the_rest_fill_the_minutes(minutes, least, pace, slip):
-    run = SimulatedRun(load(["demo", f"minutes={minutes}"]), pace)
+    run = SimulatedRun(load(["demo", f"minutes={minutes}", "phase-method=follow"]), pace)
     seconds = [run.train(index, slip) for index in range(len(TRAININGS))]
     # time saved is not spent again; time lost is
     total = run.now + pace * run.after - BEGAN
     assert total == pytest.approx(60 * minutes, rel=0.03 if slip >= 1 else 0.08)
     assert min(seconds) > least
-    # the phase generator gets less, because phases follow the song by default
+    # the phase generator gets less, because phases follow the song
     assert seconds[3] < 0.5 * min(seconds[:3]) < max(seconds[:3]) < 1.25 * seconds[5]
 
 
@@ -69,7 +69,7 @@ def test_the_phase_generator_gets_its_share_if_the_phase_method_uses_it():
         run.train(2)
         return run.train(3)
 
-    assert given("phase-method=network") > 2 * given()
+    assert given() > 2 * given("phase-method=follow")
 
 
 @pytest.mark.usefixtures("whole_run")

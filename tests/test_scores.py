@@ -161,7 +161,7 @@ def test_the_keys_of_scores_yaml_and_their_order():
     clip = reference.score(melody(seed=1))
     assert list(clip) == [
         *("timbre", "spectrum", "harmony", "onsets", "copied", "copied-seconds"),
-        *("copied-at", "copied-from", "loop", "hop-buzz"),
+        *("copied-at", "copied-from", "loop", "hop-buzz", "drift"),
     ]
     assert {type(value) for values in (clip, reference.baselines) for value in values.values()} == {float}
 
@@ -246,3 +246,21 @@ def test_pauses_change_neither_levels_nor_timbre():
 def test_scores_do_not_import_tensorflow():
     code = "import sys, joanna.scores; sys.exit('tensorflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=PROJECT).returncode == 0
+
+
+def test_a_copy_with_other_phases_is_a_copy():
+    song, other = melody(), melody(seed=1)
+    reference = scores.Reference(song, RATE, HOP)
+    assert reference.score(other)["copied"] < 0.1
+    score = reference.score(other, song)  # the clip's magnitudes with phases of the song
+    assert (score["copied"], score["copied-seconds"]) == (1, pytest.approx(12, abs=0.2))
+
+
+def test_drift_tells_a_clip_that_gets_lost():
+    song = melody(40)
+    reference = scores.Reference(song, RATE, HOP)
+    steady = melody(40, seed=1)
+    assert reference.score(steady)["drift"] == pytest.approx(1, abs=0.5)
+    lost = np.append(steady[: 30 * RATE], 0.3 * white_noise(10))
+    assert reference.score(lost)["drift"] > 5
+    assert reference.score(lost[::-1].copy())["drift"] < 0.2

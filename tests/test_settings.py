@@ -2,6 +2,7 @@ import json
 
 import numpy as np
 import pytest
+import yaml
 from helpers import tiny_run
 
 import config
@@ -141,8 +142,19 @@ def test_two_presets_or_files_are_refused(tmp_path):
             load(words)
 
 
+def test_settings_of_an_earlier_version_make_the_same_clips(tmp_path):
+    old = {key: value for key, value in load([]).items() if key not in ("guided", "jumps")}
+    path = tmp_path / "settings.yaml"
+    path.write_text(yaml.safe_dump({**old, "variation": 0.2}))
+    loaded = load([str(path)])
+    assert (loaded["guided"], loaded["jumps"], loaded["variation"]) == (True, 0.2, 0)
+    path.write_text(yaml.safe_dump({**load([]), "variation": 0.2}))
+    assert (load([str(path)])["guided"], load([str(path)])["variation"]) == (False, 0.2)
+
+
 def test_impossible_combinations_are_refused():
     with pytest.raises(UserError, match="all takes would be equal; raise variation"):
         load(["takes=2", "variation=0"])
+    assert load(["takes=2", "variation=0", "guided=True"])["takes"] == 2
     with pytest.raises(UserError, match="block-count is 2; a single frame takes overlap"):
         load(["block-count=2", "overlap=4"])
