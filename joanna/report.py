@@ -29,7 +29,8 @@ def write(path: Path, clips: list[dict], losses: dict[str, list], settings: dict
     """
     page = {
         "title": f"JOANNA: {settings['name']}",
-        "about": f"Audio in the style of {Path(settings['source']).name}, by a network trained on it.",
+        "about": f"Audio in the style of {Path(settings['source']).name}, by a network trained on it"
+        + (" and guided by the song." if settings["guided"] else "."),
         "clips": [_player(clip) for clip in clips],
         "losses": [_curve(name, rows) for name, rows in losses.items()],
         "command": _command(settings),

@@ -124,6 +124,7 @@ def test_same_seed_same_bytes_and_generation_settings_matter(root, run):
     def samples(*changes):
         words = [*WORDS, "takes=1", "method=part", *changes]
         assert "wrote" in run_stage(tiny_run(root, *words), "generate")
+        assert ("guided by the song" in run.report_file.read_text()) == ("guided=True" in changes)
         return wavfile.read(run.clip_file("part-4-guided") if "guided=True" in changes else clip)[1]
 
     seed = write_wav(root / "sources" / "seed.wav", tone(0.9, 8000, 300), 8000)
