@@ -5,7 +5,7 @@ Each recording is learned with each random-seed; then clips are generated. Train
 the trainings. timbre is in units of the song's halves, onsets are relative to the song's, loop and hop-buzz
 are the song's own subtracted.
 
-    python benchmarks/sound.py demo --seeds 3 --songs sources/harp.wav more/*.flac
+    python benchmarks/sound.py demo --seeds 3 --songs sources/harp.wav,more/a.flac
     python benchmarks/sound.py demo --seeds 1 phase-method=all variation=0.2
 """
 
