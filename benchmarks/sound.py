@@ -74,29 +74,35 @@ def name(song: Path, words: list[str]) -> str:
     return f"{settings['name'][:60]}-{settings['random-seed']}-{digest[:8]}"
 
 
+def relative(figures: dict[str, float], own: dict[str, float]) -> dict[str, float]:
+    """The scores of a clip in relation to those of its song."""
+    shown = {score: figures[score] for score in SHOWN if score in figures}
+    return {
+        score: RELATIVE[score](value, own) if score in RELATIVE else value for score, value in shown.items()
+    }
+
+
+def cell(values: list[float]) -> str:
+    """Median, least and most."""
+    return f"{statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})" if values else "-"
+
+
 def main() -> None:
     """Measure and print the table."""
     options = common.arguments(__doc__, seeds=3, songs="sources/harp.wav", cache="/tmp/joanna-sound")
     songs, root = [Path(song).resolve() for song in options.songs.split(",")], Path(options.cache).resolve()
-    values = defaultdict(lambda: defaultdict(list))  # clip -> score -> values
+    table: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))  # clip -> score
     for seed in range(options.seeds):
         for song in songs:
             words = [*options.settings, f"random-seed={seed}", "preview-minutes=0", f"source={song}"]
             found = scores([*words, f"name={name(song, words)}"], root)
             own = found.pop("source")
             for clip, figures in found.items():
-                for score in set(SHOWN) & set(figures):
-                    value = RELATIVE.get(score, lambda value, song: value)(figures[score], own)
-                    values[clip][score].append(value)
+                for score, value in relative(figures, own).items():
+                    table[clip][score].append(value)
                 print(song.stem, seed, clip, {key: round(figures[key], 3) for key in SHOWN if key in figures})
-    rows = []
-    for clip, figures in values.items():
-        rows.append({"clip": clip})
-        for score in SHOWN:
-            if found := sorted(figures[score]):
-                rows[-1][score] = f"{statistics.median(found):.2f} ({found[0]:.2f} to {found[-1]:.2f})"
-    for row in rows:
-        print(" | ".join(f"{row.get(key, '-'):<24}" for key in ("clip", *SHOWN)))
+    for clip, columns in table.items():
+        print(f"{clip:<20}", *(f"{cell(columns[score]):<24}" for score in SHOWN), sep=" | ")
 
 
 if __name__ == "__main__":
