@@ -21,7 +21,7 @@ import lstm
 import preprocess
 from joanna import artifacts, model
 from joanna.artifacts import Latents
-from joanna.audio import read_clip_metadata
+from joanna.audio import read_clip_metadata, wav_bytes
 from joanna.checkpoint import Checkpoint
 from joanna.errors import UserError
 from joanna.run import Run
@@ -138,6 +138,27 @@ def test_same_seed_same_bytes_and_generation_settings_matter(root, run):
         assert not any(np.array_equal(made[-1], earlier) for earlier in made[:-1]), change
     wavfile.write(seed, 8000, (wavfile.read(seed)[1] / 2**18).astype(np.float32))
     np.testing.assert_allclose(samples(change), made[-1], atol=2)  # its loudness does not matter
+
+
+def test_a_clip_of_an_earlier_version_is_made_again(root, run):
+    words = [
+        *WORDS,
+        "takes=1",
+        "method=part",
+        "guided=True",
+        "jumps=0.2",
+        "variation=0",
+        "phase-method=follow",
+    ]
+    run_stage(tiny_run(root, *words), "generate")
+    path = run.clip_file("part-4-guided")
+    metadata, (rate, samples) = read_clip_metadata(str(path)), wavfile.read(path)
+    for key in ("guided", "jumps"):
+        del metadata["settings"][key]
+    metadata["settings"]["variation"] = 0.2  # as jumps was called
+    old = root / "old.wav"
+    old.write_bytes(wav_bytes(samples / 32767, rate, json.dumps(metadata)))
+    assert f"equals {old}, sample for sample" in make_again(root, old)
 
 
 def test_each_length_and_phase_method_gives_a_clip_of_its_own(root, run):
