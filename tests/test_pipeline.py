@@ -131,13 +131,13 @@ def test_same_seed_same_bytes_and_generation_settings_matter(root, run):
     made, before = [samples()], clip.read_bytes()
     samples("load-weights=False")
     assert clip.read_bytes() == before
-    changes = ["seed-section=1", "match-statistics=False", "variation=0", "random-seed=1"]
-    changes += ["guided=True", "guided=True jumps=0.5"]
-    for change in [*changes, f"seed-source={seed}"]:
-        made.append(samples(*change.split()))
+    changes = [["seed-section=1"], ["match-statistics=False"], ["variation=0"], ["random-seed=1"]]
+    changes += [["guided=True"], ["guided=True", "jumps=0.5"]]
+    for change in [*changes, [f"seed-source={seed}"]]:
+        made.append(samples(*change))
         assert not any(np.array_equal(made[-1], earlier) for earlier in made[:-1]), change
     wavfile.write(seed, 8000, (wavfile.read(seed)[1] / 2**18).astype(np.float32))
-    np.testing.assert_allclose(samples(change), made[-1], atol=2)  # its loudness does not matter
+    np.testing.assert_allclose(samples(*change), made[-1], atol=2)  # its loudness does not matter
 
 
 def test_a_clip_of_an_earlier_version_is_made_again(root, run):
