@@ -160,6 +160,9 @@ def _print_training_settings(run, trained):
     different = ", ".join(f"{key} {value}" for key, value in compared if value != run.settings[key])
     if different:
         print(f"note: the weights were trained with {different}: settings.yaml and report.html keep these")
+    dropout, variation = trained.settings["dropout"], run.settings["variation"]
+    if variation > dropout:
+        print(f"note: variation is {variation:g}; the networks were trained with dropout {dropout:g} only")
 
 
 def _reconstruct(run, trained, frames, write):
@@ -193,10 +196,10 @@ def _write_again(run, clip, reference, original):
         copies += 1
         name = f"{clip.name}-again" + (f"-{copies}" if copies > 1 else "")
     _write_clip(path, clip, reference)
-    samples, original_samples = (wavfile.read(io.BytesIO(wav))[1] for wav in (clip.wav, original_wav))
     if clip.wav == original_wav:
         print(f"{name} equals {original}, byte for byte")
-    elif np.array_equal(samples, original_samples):  # the settings of an earlier version
+    elif np.array_equal(*(wavfile.read(io.BytesIO(wav))[1] for wav in (clip.wav, original_wav))):
+        # its settings are of an earlier version
         print(f"{name} equals {original}, sample for sample")
     else:
         print(f"warning: {name} differs from {original}, use the packages and the machine it was made with")

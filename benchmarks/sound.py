@@ -1,7 +1,8 @@
 """Scores of generated clips over recordings and seeds: median, and least to most.
 
 Each recording is learned with each random-seed; then clips are generated. Trainings and scores are kept in
---cache and made once: the same command goes on where it was stopped. Other settings of the generation reuse
+--cache and made once: the same command goes on where it was stopped. After a change of the code give
+another --cache. Other settings of the generation reuse
 the trainings. timbre is in units of the song's halves, onsets are relative to the song's, loop and hop-buzz
 are the song's own subtracted.
 
@@ -20,6 +21,7 @@ from pathlib import Path
 import common
 import yaml
 
+from joanna import files
 from joanna.run import Run
 from joanna.settings import SETTINGS, load
 
@@ -61,15 +63,14 @@ def scores(words: list[str], root: Path) -> dict[str, dict]:
         if process.exitcode:
             sys.exit(process.exitcode)
         found = yaml.safe_load((root / "output" / settings["name"] / "scores.yaml").read_text())
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(found))
+        files.write_text(path, json.dumps(found))
     return json.loads(path.read_text())
 
 
 def name(song: Path, words: list[str]) -> str:
     """Name of the run that learns a song; it depends on the settings of the training."""
     settings = load([*words, f"source={song}"])
-    trained = {key: settings[key] for key in MADE_BY_TRAINING if key != "source"}
+    trained = {"source": settings["source"], **{key: settings[key] for key in MADE_BY_TRAINING}}
     digest = hashlib.sha256(json.dumps(trained, sort_keys=True).encode()).hexdigest()
     return f"{settings['name'][:60]}-{settings['random-seed']}-{digest[:8]}"
 

@@ -40,6 +40,7 @@ class ClipMaker:
         # of the audio, not of the network's output: overlapping frames average out part of its errors
         spectrum = spectra.stft(reconstruction, run.settings["frame-length"], run.settings["overlap"])
         self._song_phase = np.angle(spectrum)
+        self._followed: dict[Job, np.ndarray] = {}  # phases of the song for the magnitudes of a job
 
     def rank_takes(self, generated: dict, metadata: dict) -> Iterator[Clip]:
         """The takes of each method, sequence length and phase method, best first.
@@ -80,11 +81,14 @@ class ClipMaker:
             song_phase=self._song_phase,
             overlap=overlap,
         )
-        phase = phase_method.phases(inputs)
-        signal, decided = (
-            trim_and_fade(spectra.join(magnitude, phases, power, overlap), settings)
-            for phases in (phase, PHASE_METHODS["follow"].phases(inputs))
-        )
+        if job not in self._followed:
+            self._followed[job] = PHASE_METHODS["follow"].phases(inputs)
+        followed = self._followed[job]
+        phase = followed if phase_method is PHASE_METHODS["follow"] else phase_method.phases(inputs)
+        signal = trim_and_fade(spectra.join(magnitude, phase, power, overlap), settings)
+        decided = None
+        if phase is not followed:
+            decided = trim_and_fade(spectra.join(magnitude, followed, power, overlap), settings)
         return Clip(name, signal, magnitude, phase, self.reference.score(signal, decided))
 
 

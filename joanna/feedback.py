@@ -1,4 +1,4 @@
-"""Inputs of the network during generation: its own frames, or similar frames of the song."""
+"""Guided generation: similar frames of the song as the input of the network."""
 
 import math
 from collections.abc import Callable
@@ -63,12 +63,12 @@ class SongFeedback:
 
     The candidates are the frame that follows the last input in the song, which has a lead, and the most
     similar frames elsewhere. Each jump elsewhere raises the lead and each frame in the song's order
-    lowers it, so that a fraction `variation` of the frames jump, whatever the song and the training
+    lowers it, so that a fraction `jumps` of the frames jump, whatever the song and the training
     (stochastic approximation: Robbins and Monro 1951, Annals of Mathematical Statistics 22). Noise
     chooses among candidates of nearly the same distance (the Gumbel-max trick: Maddison, Tarlow and
     Minka 2014, arXiv:1411.0030). So errors do not accumulate. No frame is used twice within `limit`.
 
-    With a variation of 0 the network's own frames are the input. When the last `limit` frames repeat
+    With jumps of 0 the network's own frames are the input. When the last `limit` frames repeat
     earlier ones, a random frame of the song is the input.
 
     Frames of the song without sound, and those just before them, are only used in the song's order, so
@@ -79,7 +79,7 @@ class SongFeedback:
         self,
         song: np.ndarray,
         sounding: np.ndarray,
-        variation: float,
+        jumps: float,
         rng: np.random.Generator,
         limit: int,
         on_loop: Callable[[int, int], object] = lambda frame, lag: None,
@@ -89,11 +89,11 @@ class SongFeedback:
         Args:
             song: frames ``(M, F)``, normalized and two-sided.
             sounding: which of them have sound ``(M,)``; see `spectra.sounding`.
-            variation: fraction of frames that jump elsewhere in the song, 0 to 1.
+            jumps: fraction of frames that jump elsewhere in the song, 0 to 1.
             limit: frames a loop may last; up to a quarter of the song also the shortest jump.
             on_loop: called with the number of a frame and the lag at which it repeats earlier ones.
         """
-        self._song, self._variation, self._rng, self._on_loop = song, variation, rng, on_loop
+        self._song, self._jumps, self._rng, self._on_loop = song, jumps, rng, on_loop
         self._distances = FrameDistances(song)
         self._loops = LoopDetector(limit, self._distances.bins)
         self._sounding, self._targets = sounding, _jump_targets(sounding, limit)
@@ -101,7 +101,7 @@ class SongFeedback:
         self._places: list[int] = []
         self._no_targets = np.setdiff1d(np.arange(len(song)), self._targets)
         self._order, self._lead = np.arange(len(song)), 0.0
-        self._step = self._typical_distance() if variation else 0.0
+        self._step = self._typical_distance() if jumps else 0.0
 
     def _typical_distance(self):
         """Mean distance of a frame to the most similar one elsewhere; a minimum in repetitive songs."""
@@ -119,7 +119,7 @@ class SongFeedback:
         if lag := self._loops.lag(has_sound * frame[: self._distances.bins]):
             self._on_loop(self._loops.count, lag)
             self._places.append(int(self._targets[self._rng.integers(len(self._targets))]))
-        elif self._variation:
+        elif self._jumps:
             self._places.append(self._choose(distances))
         else:
             return frame
@@ -138,5 +138,5 @@ class SongFeedback:
             distances[following] = distance
         place = int(np.argmin(distances - _TEMPERATURE * self._step * self._rng.gumbel(size=size)))
         if self._sounding[place]:
-            self._lead += self._step * ((place != following) - self._variation)
+            self._lead += self._step * ((place != following) - self._jumps)
         return place

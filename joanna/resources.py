@@ -65,7 +65,7 @@ def memory_needed(settings: dict, work: str, frames: int) -> float:
     generated += 4 * settings["overlap"]
     phase_methods = selected_methods(settings["phase-method"])
     clips = len(methods(settings)) * len(settings["sequence-lengths"]) * settings["takes"]
-    path = 0 if all(method.generates_phase for method in phase_methods.values()) else 4 * generated * frames
+    path = 4 * generated * frames  # of phase.follow
     return base + 4 * weights + 8 * generated * width * clips * (1 + 2 * len(phase_methods)) + path
 
 

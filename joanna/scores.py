@@ -226,7 +226,9 @@ class Comparison:
 
     def __init__(self, clip: Features, song: Features, decided: Features):
         self.clip, self.song = clip, song
-        matches = (matching_windows(signal.mel, song.mel, song.mean) for signal in (clip, decided))
+        matches = (
+            matching_windows(signal.mel, song.mel, song.mean) for signal in dict.fromkeys((clip, decided))
+        )
         self.matches = max(matches, key=lambda found: found.any(axis=1).mean())
         self.copied_seconds, self.copied_at, self.copied_from = longest_run(self.matches)
 
@@ -289,7 +291,7 @@ SCORES = (
           "amplitude modulation at the frame rate",
           {"hop-buzz": ("song", lambda song: hop_buzz(song.signal, song.hop_seconds))}),
     Score("drift", "drift", "{:.2f}", lambda pair: drift(pair.clip, pair.song),
-          "timbre of the last 10 s over that of the first; 1 is steady"),
+          "timbre of the end over that of the beginning; 1 is steady"),
 )  # fmt: skip
 
 
@@ -352,9 +354,9 @@ class Reference:
         """Settings to change where a clip copies the song, loops or sounds unlike it."""
         own, messages = self.baselines, []
         if scores["copied"] > max(_COPIED_LIMIT, own["copied-halves"]):
-            messages.append("it copies the song: raise variation, or generate more takes")
+            messages.append("it copies the song: generate more takes, or raise variation (jumps if guided)")
         if scores["loop"] > own["loop"] + 2:
-            messages.append("it loops: raise variation, or try other sequence-lengths")
+            messages.append("it loops: raise variation (jumps if guided), or try other sequence-lengths")
         limit = np.sqrt(own.get("timbre-halves", np.inf) * own.get("timbre-noise", np.inf))
         if scores.get("timbre", 0.0) > limit:
             messages.append("it is as close to noise as to the song: train longer, or lower variation")

@@ -232,10 +232,12 @@ def _read_argument(argument, generating):
 
 
 def _converted(settings):
-    """Settings that an earlier version wrote: its variation was what `jumps` is now."""
-    if "match-statistics" not in settings or "guided" in settings:
+    """Settings, guided if an earlier version wrote them: its variation was what `jumps` is now."""
+    if not {"match-statistics", "random-seed", "phase-result"} <= settings.keys() or "guided" in settings:
         return settings
-    return {**settings, "guided": True, "jumps": settings.get("variation"), "variation": 0.0}
+    jumps = settings.get("variation")  # older ones have none, and the network's own output as its input
+    changed = {"guided": False} if jumps is None else {"guided": True, "jumps": jumps}
+    return {**settings, **changed, "variation": 0.0}
 
 
 def _suggestion(word):

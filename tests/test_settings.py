@@ -148,6 +148,11 @@ def test_settings_of_an_earlier_version_make_the_same_clips(tmp_path):
     path.write_text(yaml.safe_dump({**old, "variation": 0.2}))
     loaded = load([str(path)])
     assert (loaded["guided"], loaded["jumps"], loaded["variation"]) == (True, 0.2, 0)
+    del old["variation"]  # still older: its own output as its input
+    path.write_text(yaml.safe_dump(old))
+    assert (load([str(path)])["guided"], load([str(path)])["variation"]) == (False, 0)
+    path.write_text("match-statistics: True\nvariation: 0.4\n")  # written by hand
+    assert (load([str(path)])["guided"], load([str(path)])["variation"]) == (False, 0.4)
     path.write_text(yaml.safe_dump({**load([]), "variation": 0.2}))
     assert (load([str(path)])["guided"], load([str(path)])["variation"]) == (False, 0.2)
 
