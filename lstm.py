@@ -119,12 +119,15 @@ class Trainer:
 
         def batches(epoch):
             starts, rng = self._starts(training, epoch, len(inputs))
-            windows = windows_at(self._codes(encode, epoch)[:-1], starts, self.length)
+            codes = encode(self.song, self.run.rng(f"{self.component} new", "codes", epoch))[:-1]
+            windows = windows_at(codes, starts, self.length)
             goal = max(1, self.checkpoint.state.of(training.key).goal)
             share = settings["own-share"] * min(1, 2 * (epoch + 1) / goal)
             if share:
                 chosen = rng.random(len(starts)) < share
-                windows[chosen] = windows_at(self._model_inputs(encode, epoch), starts[chosen], self.length)
+                windows[chosen] = windows_at(
+                    self._model_inputs(encode, codes, epoch), starts[chosen], self.length
+                )
             return self._batches(windows, targets, starts)
 
         self._fit(training, batches, budget, previews)
@@ -152,21 +155,17 @@ class Trainer:
         parts = even_batches(np.arange(len(starts)), self.run.settings["window-batch"])
         return [(inputs[part], targets[part]) for part in parts]
 
-    def _codes(self, encode, epoch):
-        """Latents ``(M, Z)`` of the song, encoded with dropout as it is while the network generates."""
-        return encode(self.song, self.run.rng(f"{self.component} new", "codes", epoch))
-
-    def _model_inputs(self, encode, epoch):
+    def _model_inputs(self, encode, codes, epoch):
         """The generator's inputs ``(M - 1, Z)`` when it generates: latents of predicted frames.
 
         They are predicted again every RESAMPLE_EVERY epochs, from those before, so that errors add up as
-        they do then; every MAX_DEPTH times from the song. In between they are kept in the checkpoint.
+        they do then; every MAX_DEPTH times from the song's `codes` ``(M - 1, Z)``. In between they are
+        kept in the checkpoint.
         """
         cached, since = self.checkpoint.state.cached, epoch // RESAMPLE_EVERY
         if cached.get("since") != since:
             deeper = since % MAX_DEPTH and "own" in cached
-            inputs = cached["own"] if deeper else self._codes(encode, epoch)[:-1]
-            output = self._predict(self.networks.generator, inputs)
+            output = self._predict(self.networks.generator, cached["own"] if deeper else codes)
             frames = self._outputs(self.networks.decoder, output, 256)
             predicted = encode(frames, self.run.rng(f"{self.component} new", "own", epoch))
             cached.update(since=np.array(since), own=np.concatenate([self.latents[:1], predicted[:-1]]))

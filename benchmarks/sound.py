@@ -1,10 +1,9 @@
 """Scores of generated clips over recordings and seeds: median, and least to most.
 
 Each recording is learned with each random-seed; then clips are generated. Trainings and scores are kept in
---cache and made once: the same command goes on where it was stopped. After a change of the code give
-another --cache. Other settings of the generation reuse
-the trainings. timbre is in units of the song's halves, onsets are relative to the song's, loop and hop-buzz
-are the song's own subtracted.
+--cache and made once: the same command goes on where it was stopped. Other settings of the generation reuse
+the trainings; a change of the code needs another --cache. timbre is in units of the song's halves, onsets are
+relative to the song's, loop and hop-buzz are the song's own subtracted.
 
     python benchmarks/sound.py demo --seeds 3 --songs sources/harp.wav,more/a.flac
     python benchmarks/sound.py demo --seeds 1 phase-method=all variation=0.2

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import product
 
 import numpy as np
 
@@ -11,7 +10,7 @@ from joanna import audio, scores, spectra
 from joanna.artifacts import Frames
 from joanna.errors import UserError
 from joanna.generation import Job
-from joanna.phase import PHASE_METHODS, PhaseInputs, PhaseMethod, selected_methods
+from joanna.phase import PhaseInputs, PhaseMethod, selected_methods
 from joanna.run import Run
 from joanna.settings import hop
 
@@ -40,7 +39,6 @@ class ClipMaker:
         # of the audio, not of the network's output: overlapping frames average out part of its errors
         spectrum = spectra.stft(reconstruction, run.settings["frame-length"], run.settings["overlap"])
         self._song_phase = np.angle(spectrum)
-        self._followed: dict[Job, np.ndarray] = {}  # phases of the song for the magnitudes of a job
 
     def rank_takes(self, generated: dict, metadata: dict) -> Iterator[Clip]:
         """The takes of each method, sequence length and phase method, best first.
@@ -50,46 +48,55 @@ class ClipMaker:
             metadata: what the clips have in common, see `audio.read_clip_metadata`.
         """
         phase_methods = selected_methods(self._run.settings["phase-method"])
-        groups = dict.fromkeys(job[:2] for job in generated["magnitude"])
-        for (method, length), (way, phase_method) in product(groups, phase_methods.items()):
+        for method, length in dict.fromkeys(job[:2] for job in generated["magnitude"]):
             jobs = [job for job in generated["magnitude"] if job[:2] == (method, length)]
-            name = f"{method}-{length}" + ("-guided" if self._run.settings["guided"] else "")
-            name += f"-{way}" if len(phase_methods) > 1 else ""
-            clips = [self._clip(job, name, phase_method, generated) for job in jobs]
-            clips.sort(key=lambda clip: self.reference.ranking_key(clip.scores))
-            own = {"method": method, "sequence-lengths": [length], "phase-method": way}
-            settings = {**metadata["settings"], **own, "load-weights": True}
-            for take, clip in enumerate(clips, 1):
-                clip.name += f"-take-{take}" if len(clips) > 1 else ""
-                clip.name = metadata.get("name", clip.name)
-                clip.signal = match_loudness(clip.signal, self._frames.audio, clip.name, "lstm")
-                text = json.dumps({**metadata, "settings": settings, "name": clip.name, "take": take})
-                clip.wav = audio.wav_bytes(clip.signal, self._rate, text)
-                yield clip
+            inputs = [self._phase_inputs(job, generated) for job in jobs]
+            for way, phase_method in phase_methods.items():
+                name = f"{method}-{length}" + ("-guided" if self._run.settings["guided"] else "")
+                name += f"-{way}" if len(phase_methods) > 1 else ""
+                clips = [self._clip(name, phase_method, given) for given in inputs]
+                own = {"method": method, "sequence-lengths": [length], "phase-method": way}
+                settings = {**metadata["settings"], **own, "load-weights": True}
+                yield from self._ranked(clips, {**metadata, "settings": settings})
 
-    def _clip(self, job: Job, name: str, phase_method: PhaseMethod, generated: dict) -> Clip:
-        """The clip of a job, without the number of its take, loudness and metadata."""
+    def _ranked(self, clips, metadata):
+        """The clips best first, with the numbers of their takes, loudness and metadata."""
+        clips.sort(key=lambda clip: self.reference.ranking_key(clip.scores))
+        for take, clip in enumerate(clips, 1):
+            clip.name += f"-take-{take}" if len(clips) > 1 else ""
+            clip.name = metadata.get("name", clip.name)
+            clip.signal = match_loudness(clip.signal, self._frames.audio, clip.name, "lstm")
+            text = json.dumps({**metadata, "name": clip.name, "take": take})
+            clip.wav = audio.wav_bytes(clip.signal, self._rate, text)
+            yield clip
+
+    def _phase_inputs(self, job: Job, generated: dict) -> PhaseInputs:
+        """What the phase methods need of a job; the same for all of them."""
         settings, song = self._run.settings, self._frames.components
-        power, overlap = settings["magnitude-power"], settings["overlap"]
         magnitude = song["magnitude"].restore(generated["magnitude"][job])
         phase = song["phase"].restore(generated["phase"][job]) if "phase" in generated else np.empty((0, 0))
-        inputs = PhaseInputs(
+        return PhaseInputs(
             magnitude=generated["magnitude"][job],
             phase=phase,
-            linear_magnitude=spectra.linear_magnitude(magnitude, power),
+            linear_magnitude=spectra.linear_magnitude(magnitude, settings["magnitude-power"]),
             song_magnitude=song["magnitude"].frames,
             song_phase=self._song_phase,
-            overlap=overlap,
+            overlap=settings["overlap"],
         )
-        if job not in self._followed:
-            self._followed[job] = PHASE_METHODS["follow"].phases(inputs)
-        followed = self._followed[job]
-        phase = followed if phase_method is PHASE_METHODS["follow"] else phase_method.phases(inputs)
-        signal = trim_and_fade(spectra.join(magnitude, phase, power, overlap), settings)
-        decided = None
-        if phase is not followed:
-            decided = trim_and_fade(spectra.join(magnitude, followed, power, overlap), settings)
-        return Clip(name, signal, magnitude, phase, self.reference.score(signal, decided))
+
+    def _clip(self, name: str, phase_method: PhaseMethod, inputs: PhaseInputs) -> Clip:
+        """A clip without the number of its take, loudness and metadata."""
+        settings = self._run.settings
+        magnitude = self._frames.components["magnitude"].restore(inputs.magnitude)
+
+        def signal(phase):
+            joined = spectra.join(magnitude, phase, settings["magnitude-power"], settings["overlap"])
+            return trim_and_fade(joined, settings)
+
+        phase = phase_method.phases(inputs)
+        heard = signal(phase)
+        decided = heard if phase is inputs.followed else signal(inputs.followed)
+        return Clip(name, heard, magnitude, phase, self.reference.score(heard, decided))
 
 
 def trim_and_fade(signal: np.ndarray, settings: dict) -> np.ndarray:

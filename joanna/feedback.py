@@ -26,9 +26,15 @@ def loop_limit(settings: dict) -> int:
 class LoopDetector:
     """Detects that the last frames of a clip repeat earlier ones; `count` is the number of its frames."""
 
-    def __init__(self, limit: int, bins: int):
-        """A loop of frames of `bins` bins may last `limit` frames; its lag is at most 20 times that."""
-        self._limit, self.count = limit, 0
+    def __init__(
+        self, limit: int, bins: int, on_loop: Callable[[int, int], object] = lambda frame, lag: None
+    ):
+        """Start a clip of frames of `bins` bins.
+
+        A loop may last `limit` frames; its lag is at most 20 times that. `on_loop` is called with the
+        number of a frame and the lag at which it repeats earlier ones.
+        """
+        self.limit, self.count, self._on_loop = limit, 0, on_loop
         self._past = np.zeros((20 * limit, bins), np.float32)  # the last frames, in a ring
         self._runs = np.zeros(0, int)  # [k]: frames for which the clip equals itself k + 1 frames before
 
@@ -43,9 +49,10 @@ class LoopDetector:
         same = (known @ shape)[newest_first] > _SAME_FRAME
         self._runs = np.where(same, np.append(self._runs, 0)[: len(same)] + 1, 0)
         self._past[(self.count - 1) % len(self._past)] = shape
-        if self._runs.max(initial=0) < self._limit:
+        if self._runs.max(initial=0) < self.limit:
             return 0
         lag = int(self._runs.argmax()) + 1
+        self._on_loop(self.count, lag)
         self._runs = np.zeros(len(self._runs), int)
         return lag
 
@@ -66,10 +73,11 @@ class SongFeedback:
     lowers it, so that a fraction `jumps` of the frames jump, whatever the song and the training
     (stochastic approximation: Robbins and Monro 1951, Annals of Mathematical Statistics 22). Noise
     chooses among candidates of nearly the same distance (the Gumbel-max trick: Maddison, Tarlow and
-    Minka 2014, arXiv:1411.0030). So errors do not accumulate. No frame is used twice within `limit`.
+    Minka 2014, arXiv:1411.0030). So errors do not accumulate. No frame is used twice within the
+    limit of `loops`.
 
-    With jumps of 0 the network's own frames are the input. When the last `limit` frames repeat
-    earlier ones, a random frame of the song is the input.
+    With jumps of 0 the network's own frames are the input. When the last frames repeat earlier ones, a
+    random frame of the song is the input.
 
     Frames of the song without sound, and those just before them, are only used in the song's order, so
     that pauses are as frequent and as long as in the song. They do not change the lead and are no loop.
@@ -81,8 +89,7 @@ class SongFeedback:
         sounding: np.ndarray,
         jumps: float,
         rng: np.random.Generator,
-        limit: int,
-        on_loop: Callable[[int, int], object] = lambda frame, lag: None,
+        loops: LoopDetector,
     ):
         """Start a clip.
 
@@ -90,14 +97,12 @@ class SongFeedback:
             song: frames ``(M, F)``, normalized and two-sided.
             sounding: which of them have sound ``(M,)``; see `spectra.sounding`.
             jumps: fraction of frames that jump elsewhere in the song, 0 to 1.
-            limit: frames a loop may last; up to a quarter of the song also the shortest jump.
-            on_loop: called with the number of a frame and the lag at which it repeats earlier ones.
+            loops: its limit is, up to a quarter of the song, also the shortest jump.
         """
-        self._song, self._jumps, self._rng, self._on_loop = song, jumps, rng, on_loop
+        self._song, self._jumps, self._rng, self._loops = song, jumps, rng, loops
         self._distances = FrameDistances(song)
-        self._loops = LoopDetector(limit, self._distances.bins)
-        self._sounding, self._targets = sounding, _jump_targets(sounding, limit)
-        self._rest = min(limit, len(self._targets) // 4)
+        self._sounding, self._targets = sounding, _jump_targets(sounding, loops.limit)
+        self._rest = min(loops.limit, len(self._targets) // 4)
         self._places: list[int] = []
         self._no_targets = np.setdiff1d(np.arange(len(song)), self._targets)
         self._order, self._lead = np.arange(len(song)), 0.0
@@ -116,8 +121,7 @@ class SongFeedback:
         """The input ``(F,)`` that follows a generated frame ``(F,)``; call it with each in turn."""
         distances = self._distances(frame[None])[0]
         has_sound = self._sounding[distances.argmin()]
-        if lag := self._loops.lag(has_sound * frame[: self._distances.bins]):
-            self._on_loop(self._loops.count, lag)
+        if self._loops.lag(has_sound * frame[: self._distances.bins]):
             self._places.append(int(self._targets[self._rng.integers(len(self._targets))]))
         elif self._jumps:
             self._places.append(self._choose(distances))

@@ -15,7 +15,7 @@ from joanna.artifacts import ComponentFrames, Frames, Latents
 from joanna.checkpoint import load_weights, read_history
 from joanna.errors import UserError
 from joanna.fast import Windows
-from joanna.feedback import SongFeedback, loop_limit
+from joanna.feedback import LoopDetector, SongFeedback, loop_limit
 from joanna.phase import PHASE_METHODS, generated_components
 from joanna.run import TRAININGS, Run, Training
 from joanna.settings import hop, methods
@@ -170,10 +170,12 @@ class FrameGenerator:
         def on_loop(frame, lag):
             print(f"{title}: frame {frame} repeats frame {frame - lag}: replaced by a random one", flush=True)
 
-        rng, limit = self._run.rng("generate", self._component, *job), loop_limit(settings)
+        rng = self._run.rng("generate", self._component, *job)
         guide = None
         if settings["guided"]:
-            guide = SongFeedback(self._song.frames, self._sounding, settings["jumps"], rng, limit, on_loop)
+            song = self._song.frames
+            loops = LoopDetector(loop_limit(settings), song.shape[1] // 2 + 1, on_loop)
+            guide = SongFeedback(song, self._sounding, settings["jumps"], rng, loops)
 
         def next_input(frame):
             if self._stopped.is_set():

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -55,6 +56,11 @@ class PhaseInputs:
     song_phase: np.ndarray  # of the song's reconstruction (N, F)
     overlap: int  # frame length / hop
 
+    @cached_property
+    def followed(self) -> np.ndarray:
+        """Phases ``(M, F)`` of the song along the path closest to the magnitudes; see `follow`."""
+        return self.song_phase[follow(self.magnitude, self.song_magnitude)]
+
 
 @dataclass(frozen=True)
 class PhaseMethod:
@@ -68,9 +74,7 @@ class PhaseMethod:
 # value of phase-method -> the method; their order is that of phase-method=all
 PHASE_METHODS = {
     "network": PhaseMethod(lambda given: given.phase),
-    "follow": PhaseMethod(
-        lambda given: given.song_phase[follow(given.magnitude, given.song_magnitude)], generates_phase=False
-    ),
+    "follow": PhaseMethod(lambda given: given.followed, generates_phase=False),
     "griffin-lim": PhaseMethod(
         lambda given: griffin_lim(given.linear_magnitude, given.phase, given.overlap), minimum_overlap=4
     ),

@@ -316,7 +316,7 @@ def _is_mp3_frame(head, start):
 class _PlainWav:
     """A PCM or float wav read by scipy, with the methods of soundfile's SoundFile."""
 
-    format, extra_info = "WAV", ""
+    extra_info = ""
 
     def __init__(self, file: BinaryIO):
         from scipy.io import wavfile

@@ -315,7 +315,7 @@ class Reference:
 
         Those that a short clip or song does not have, which are NaN, are left out, as of `baselines`.
         """
-        signals = [audio] if decided is None else [audio, decided]
+        signals = [audio] if decided is None or decided is audio else [audio, decided]
         features = [Features(signal, self._sample_rate, self._song.hop_seconds) for signal in signals]
         pair = Comparison(features[0], self._song, features[-1])
         return _known({row.key: row.compute(pair) for row in SCORES})

@@ -10,7 +10,7 @@ def test_variation_is_the_fraction_of_frames_that_jump(variation, error, differe
     rng = np.random.default_rng(0)
     half = rng.normal(size=(100, 64))  # the song has it twice, with a difference
     song = np.concatenate([half, half + difference * rng.normal(size=half.shape)]).astype("float32")
-    feedback, places = SongFeedback(song, np.ones(200, bool), variation, rng, 10**6), [3]
+    feedback, places = SongFeedback(song, np.ones(200, bool), variation, rng, LoopDetector(10**6, 33)), [3]
     for _ in range(1000):  # a network that continues the song, with errors
         following = song[(places[-1] + 1) % 200]
         used = feedback.next_input((following + error * rng.normal(size=64)).astype("float32"))
@@ -30,10 +30,14 @@ def test_without_variation_frames_stay_and_loops_are_broken():
     song = rng.normal(size=(50, 64)).astype("float32")
     frames = rng.normal(size=(20, 64)).astype("float32")
     loops = []
-    feedback = SongFeedback(song, np.ones(50, bool), 0.0, rng, 5, lambda *loop: loops.append(loop))
+    feedback = SongFeedback(
+        song, np.ones(50, bool), 0.0, rng, LoopDetector(5, 33, lambda *loop: loops.append(loop))
+    )
     np.testing.assert_array_equal([feedback.next_input(frame) for frame in frames], frames)
     assert loops == []
-    feedback = SongFeedback(song, np.ones(50, bool), 0.0, rng, 5, lambda *loop: loops.append(loop))
+    feedback = SongFeedback(
+        song, np.ones(50, bool), 0.0, rng, LoopDetector(5, 33, lambda *loop: loops.append(loop))
+    )
     looping = np.tile(frames[:3], (4, 1))
     inputs = [feedback.next_input(frame) for frame in looping]
     # frames 3 to 7 equal the three before them
@@ -48,7 +52,7 @@ def test_pauses_last_as_long_as_in_the_song_and_are_no_target_of_a_jump():
     sounding = (np.arange(200) < 80) | (np.arange(200) > 140)
     song[~sounding] = -2
     loops = []
-    feedback = SongFeedback(song, sounding, 0.1, rng, 20, lambda *loop: loops.append(loop))
+    feedback = SongFeedback(song, sounding, 0.1, rng, LoopDetector(20, 33, lambda *loop: loops.append(loop)))
     places, following = [], 70
     for _ in range(1000):
         used = feedback.next_input(song[following] + 0.3 * rng.normal(size=64).astype("float32"))
@@ -77,7 +81,9 @@ def test_a_silent_or_constant_output_is_no_loop(frame, variation):
     frame = song[20] if frame else (0.1 + 1e-6 * rng.normal(size=64)).astype("float32")
     loops = []
     sounding = np.abs(np.arange(60) - 25) > 5
-    feedback = SongFeedback(song, sounding, variation, rng, 5, lambda *loop: loops.append(loop))
+    feedback = SongFeedback(
+        song, sounding, variation, rng, LoopDetector(5, 33, lambda *loop: loops.append(loop))
+    )
     for _ in range(30):
         feedback.next_input(frame)
     assert loops == []
