@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # ./run.sh [preset] [key=value ...]   the four stages; ./run.sh test   the tests
 set -euo pipefail
+trap 'exit 130' INT # also where a command that Ctrl-C ended is only a condition
 [ -e /dev/fd/1 ] || exec >/dev/null # stdout is closed
 script="${BASH_SOURCE[0]}"
 while [ -L "$script" ]; do # called through a link
@@ -40,7 +41,7 @@ install() {
 }
 
 show_help() {
-    if [ -e .venv/runtime ] && venv_works; then exec .venv/bin/python -m joanna.estimate --help; fi
+    if [ -e .venv/runtime ] && venv_works; then exec .venv/bin/python -m joanna.pipeline --help; fi
     echo "usage: ./run.sh [preset | settings.yaml | clip.wav] [key=value ...], or ./run.sh test"
     echo "config.py lists presets and settings; --help does, too, once ./run.sh has installed the packages"
     exit
@@ -71,13 +72,11 @@ if ! venv_works; then
     python="$(find_python)"
     if [ -e .venv ]; then echo "== .venv is incomplete or of another Python: making it again"; fi
     rm -rf .venv
-    trap 'rm -rf .venv; exit 130' INT # an incomplete one would be used
-    trap 'rm -rf .venv; exit 143' TERM
-    if ! make_venv "$python"; then
-        rm -rf .venv
+    trap 'rm -rf .venv' EXIT # an incomplete one would be used
+    trap 'exit 143' TERM
+    make_venv "$python" ||
         fail "could not make .venv; on Debian or Ubuntu: sudo apt install python3-venv, then run it again"
-    fi
-    trap - INT TERM
+    trap - EXIT TERM
 fi
 cuda=""
 if [ -e /proc/driver/nvidia/version ] || command -v nvidia-smi >/dev/null; then
@@ -93,34 +92,7 @@ if [ "${1-}" = test ]; then
     exec .venv/bin/python -m pytest "${@:2}"
 fi
 
-# seconds on the clock of the stages, which never jumps, and pauses while the machine sleeps
-clock() { .venv/bin/python -c 'import time; print(int(time.monotonic()))'; }
-
-# Run a command and wait for its end. Ctrl-C reaches it directly, SIGTERM is passed on.
-child=""
-asked=""
-trap 'asked=1' INT
-trap '[ -n "$child" ] || exit 143; kill -TERM "$child"' TERM
-run() {
-    local code
-    "$@" &
-    child=$!
-    while code=0; wait "$child" || code=$?; kill -0 "$child" 2>/dev/null; do :; done
-    child=""
-    if [ -n "$asked" ] && [ "$code" = 0 ]; then exit 130; fi # it came while Python started
-    return "$code"
-}
-
-JOANNA_COMMAND="./run.sh$([ $# = 0 ] || printf ' %q' "$@")" # the command that a stopped stage prints
-JOANNA_BEGAN="$(clock)" # of minutes=...
-export JOANNA_COMMAND JOANNA_BEGAN
-run .venv/bin/python -m joanna.estimate "$@" || exit $?
-times=""
-for stage in preprocess autoencoder lstm generate; do
-    printf '\n== %s\n' "$stage"
-    began="$(clock)"
-    run .venv/bin/python "$stage.py" "$@" || exit $?
-    times+=" $stage $(($(clock) - began)) s,"
-done
-printf '\n== done:%s in all %d s\n' "$times" $(($(clock) - JOANNA_BEGAN))
-.venv/bin/python -m joanna.estimate --outputs "$@"
+# Large arrays on huge pages, kept when freed: fewer page faults. Ignored where malloc is not glibc's.
+malloc="glibc.malloc.hugetlb=1:glibc.malloc.trim_threshold=4000000000:glibc.malloc.mmap_threshold=4000000000"
+export GLIBC_TUNABLES="${GLIBC_TUNABLES-$malloc}"
+exec .venv/bin/python -m joanna.pipeline "$@"

@@ -109,7 +109,7 @@ def run_stage(
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     script = Path(sys.argv[0]).name
-    program = "./run.sh" if script == "estimate.py" else f"{_python()} {script}"
+    program = "./run.sh" if script == "run.sh" else f"{_python()} {script}"
     parser = make_parser(about, groups, program, options)
     if {"-h", "--help"} & set(sys.argv[1:]) and hasattr(signal, "SIGPIPE"):
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # for `--help | head`
@@ -120,6 +120,7 @@ def run_stage(
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
     words, run = [], None
+    in_run = "JOANNA_BEGAN" in os.environ  # set by pipeline.py
     try:
         given, rest = parser.parse_known_args()
         values = {name: value for name, value in vars(given).items() if value is not None}
@@ -133,16 +134,16 @@ def run_stage(
     except OSError as error:
         _exit(f"{error.filename or 'a file'}: {error.strerror or error}", 2)
     except Stopped as stopped:
-        command = os.environ.get("JOANNA_COMMAND") or shlex.join([_python(), *sys.argv])
-        command += " load-weights=True" if run and not run.settings["load-weights"] else ""
-        _exit(f"stopped; to resume: {command}", 128 + stopped.args[0])
+        command = ["./run.sh", *sys.argv[1:]] if in_run else [_python(), *sys.argv]
+        command += ["load-weights=True"] if run and not run.settings["load-weights"] else []
+        _exit(f"stopped; to resume: {shlex.join(command)}", 128 + stopped.args[0])
     except Exception as error:
         if type(error).__name__ not in _OUT_OF_MEMORY:
             raise
         reasons = [f" ({line[:200]})" for line in str(error).splitlines() if "llocat" in line]
         _exit(f"too little memory{''.join(reasons[:1])}; {_MEMORY_ADVICE}", 2)
     stage = Path(script).stem
-    if stage in STAGES[:-1] and "JOANNA_COMMAND" not in os.environ:  # run.sh runs the next one by itself
+    if stage in STAGES[:-1] and not in_run:
         print(f"next: {_command(STAGES[STAGES.index(stage) + 1], words)}")
 
 
@@ -177,6 +178,5 @@ def _python():
 
 
 def _exit(message, code):
-    program = Path(sys.argv[0]).name
-    print(f"{'run.sh' if program == 'estimate.py' else program}: {message}", file=sys.stderr)
+    print(f"{Path(sys.argv[0]).name}: {message}", file=sys.stderr)
     sys.exit(code)

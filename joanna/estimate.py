@@ -1,16 +1,13 @@
-"""Estimate what a run costs on this machine, from a few timed training steps. run.sh calls it first.
-
-`python -m joanna.estimate [preset] [key=value ...]`; with --outputs it prints what the run has written.
-"""
+"""Estimate what a run costs on this machine, from a few timed training steps."""
 
 import contextlib
 import math
 import re
 import shlex
-import sys
+from collections.abc import Sequence
 
 import config
-from joanna import cli, files, settings
+from joanna import settings
 from joanna.artifacts import Frames
 from joanna.batches import even_batches
 from joanna.errors import UserError
@@ -20,17 +17,6 @@ from joanna.run import Run
 from joanna.source import load_source
 from joanna.spectra import COMPONENTS
 
-_ABOUT = """JOANNA learns one song and writes new audio in its style.
-
-./run.sh runs preprocess.py, autoencoder.py, lstm.py and generate.py in order. Each script also runs
-alone and has its own --help. They read the source and write weights/NAME/ and output/NAME/, where
-report.html plays the results. The same command resumes a stopped run. ./run.sh test runs the tests.
-
-    ./run.sh demo
-    ./run.sh demo source=./sources/mine.wav
-    ./run.sh demo source=./sources/mine.wav minutes=30
-    ./run.sh output/harp/settings.yaml random-seed=1 name=again
-"""
 _LONG_RUN = 3_000_000  # frames trained on; a shorter run takes minutes and is not measured
 
 
@@ -80,12 +66,6 @@ def seconds_per_frame(chosen: dict, frames: int) -> tuple[float, float]:
     return autoencoder, spliced + measure(networks.generator, latents, latents)
 
 
-def print_outputs(run: Run) -> None:
-    """Print the wavs that were generated last, and the report."""
-    names = [name for name in files.manifest_files(run.manifest_file) if name.endswith((".wav", ".html"))]
-    print("listen to:", *(run.output / name for name in names), sep="\n  ")
-
-
 def _print_minutes(chosen, arguments):
     """Print which arguments `minutes` overrules, and a warning if it is too short."""
     ignored = re.findall("^((?:ae|lstm)-(?:epoch|iteration))=", "\n".join(arguments), re.MULTILINE)
@@ -102,11 +82,11 @@ def _print_minutes(chosen, arguments):
         )
 
 
-def main(run: Run, arguments: list[str] | None = None) -> None:
-    """Print what a long run costs, or which of the `arguments` (sys.argv's) its minutes overrule."""
+def print_estimate(run: Run, arguments: Sequence[str] = ()) -> None:
+    """Print what a long run costs, or which of the `arguments` its minutes overrule."""
     chosen = run.settings
     if chosen["minutes"]:
-        return _print_minutes(chosen, sys.argv[1:] if arguments is None else arguments)
+        return _print_minutes(chosen, arguments)
     epochs = sum(total_epochs(chosen))
     # the source is read only if the settings allow a long run
     if max_frames(chosen) * epochs < _LONG_RUN or (frames := song_frames(run)) * epochs < _LONG_RUN:
@@ -128,9 +108,3 @@ def main(run: Run, arguments: list[str] | None = None) -> None:
         f"{shlex.join(['./run.sh', *words])} trains for about {cost(demo, demo_frames)}. "
         "Stop this run with Ctrl-C; the same command resumes it"
     )
-
-
-if __name__ == "__main__":
-    stage = print_outputs if "--outputs" in sys.argv else main
-    sys.argv = [word for word in sys.argv if word != "--outputs"]
-    cli.run_stage(stage, _ABOUT, writes=False)

@@ -3,6 +3,7 @@
 import contextlib
 import math
 import os
+import sys
 import time
 from collections.abc import Callable
 from itertools import pairwise, product
@@ -32,9 +33,9 @@ _ADVICE = {
 _SHARES = {"autoencoder": 0.3, "spliced": 0.3, "generator": 0.4}
 _UNUSED_SHARE = 0.1  # of the phase generator if the phase method does not use it
 _EPOCH_COST = {"autoencoder": 1.0, "spliced": 1.2, "generator": 1.6}
-# Seconds outside of training on two slow cores: start of a stage, until its first training, before a
-# training, end of a stage, to score a clip, to write the report
-_STAGE_START, _STAGE_END = 6.0, 4.0
+# Seconds outside of training on two slow cores: to import TensorFlow, start of a stage, its end, until its
+# first training, before a training, to score a clip, to write the report
+_IMPORT, _STAGE_START, _STAGE_END = 4.0, 2.0, 4.0
 _FIRST = {0: 2.0, 2: 6.0}  # index in TRAININGS -> seconds
 _BEFORE = {"autoencoder": 7.0, "spliced": 12.0, "generator": 16.0}
 _CLIP, _REPORT = 3.0, 6.0
@@ -70,11 +71,13 @@ def memory_needed(settings: dict, work: str, frames: int) -> float:
 
 
 def memory_available(root: Path = Path("/")) -> float:
-    """Bytes of free memory of the machine or within its container's limit; `root` holds proc and sys."""
+    """Bytes this process may use of the machine's memory or within its container's limit.
+
+    What it has taken counts, because it was freed by the stage before. `root` holds proc and sys.
+    """
     found = []
     try:
-        fields = dict(line.split(":", 1) for line in (root / "proc/meminfo").read_text().splitlines())
-        found.append(1024 * int(fields["MemAvailable"].split()[0]))
+        found.append(1024 * int(_fields(root / "proc/meminfo")["MemAvailable"].split()[0]))
     except (OSError, KeyError, ValueError):
         if "SC_PHYS_PAGES" in getattr(os, "sysconf_names", {}):
             found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
@@ -86,7 +89,15 @@ def memory_available(root: Path = Path("/")) -> float:
         for controller, folder, *names in _CONTROL_GROUPS:
             if controller in controllers.split(","):
                 found += _free_in_groups(root / folder, group, *names)
-    return min(found, default=math.inf)
+    own = 0
+    with contextlib.suppress(OSError, KeyError, ValueError):
+        own = 1024 * int(_fields(root / "proc/self/status")["RssAnon"].split()[0])
+    return min(found, default=math.inf) + own
+
+
+def _fields(path):
+    """Fields of a file of /proc."""
+    return dict(line.split(":", 1) for line in path.read_text().splitlines())
 
 
 def _free_in_groups(folder, group, limit, usage, prefix):
@@ -135,9 +146,8 @@ def generation_seconds(settings: dict) -> float:
 class TimeBudget:
     """Shares the minutes of a run among its trainings.
 
-    The time starts with run.sh, which passes it on in JOANNA_BEGAN. A stage that runs alone takes its
-    own share of the minutes. `time.monotonic` never jumps, and pauses while the machine sleeps; all
-    processes of a machine share it.
+    The time starts with the run, at JOANNA_BEGAN, which pipeline.py sets. A stage that runs alone takes
+    its own share of the minutes. `time.monotonic` never jumps, and pauses while the machine sleeps.
     """
 
     def __init__(self, settings: dict, clock: Callable[[], float] = time.monotonic):
@@ -145,6 +155,7 @@ class TimeBudget:
         self._settings, self._clock, self._started = settings, clock, clock()
         self._run_started = float(os.environ.get("JOANNA_BEGAN", 0))
         self._total, self._deadline = 60 * settings["minutes"], math.inf
+        self._import = 0.0 if "tensorflow" in sys.modules else _IMPORT  # the first stage that trains
         shares = [_SHARES[training.kind] for training in TRAININGS]
         if "phase" not in generated_components(settings["phase-method"]):
             shares[TRAININGS.index(Training("phase", "generator"))] = _UNUSED_SHARE
@@ -160,7 +171,8 @@ class TimeBudget:
             if index - 1 in self.finished_at:
                 self.overheads[index] = now - self.finished_at[index - 1], _BEFORE[training.kind]
             elif index in _FIRST:
-                self.overheads[index] = now - self._started, _STAGE_START + _FIRST[index]
+                expected = self._import + _STAGE_START + _FIRST[index]
+                self.overheads[index] = now - self._started, expected
         trained, shares = self._total - self.overhead_seconds(), self._shares
         first = 0 if training.stage == "autoencoder" else 2
         started = self._run_started or self._started - trained * sum(shares[:first])
@@ -204,6 +216,7 @@ class TimeBudget:
     def overhead_seconds(self, index: int = -1) -> float:
         """Seconds the run takes outside of training from a training (-1: from its start) on."""
         seconds = (1 + (index < 2) + (index < 0)) * (_STAGE_START + _STAGE_END)  # of stages to start
+        seconds += self._import if index < 0 else 0.0
         seconds += sum(_FIRST.get(at, _BEFORE[TRAININGS[at].kind]) for at in range(index + 1, len(TRAININGS)))
         return self._pace() * (seconds + generation_seconds(self._settings))
 

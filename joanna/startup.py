@@ -5,6 +5,7 @@ import os
 import shlex
 import signal
 import sys
+from pathlib import Path
 
 
 def prepare() -> None:
@@ -19,17 +20,18 @@ def prepare() -> None:
         except OSError:
             os.open(os.devnull, os.O_RDWR)
     sys.stdout, sys.stderr = sys.stdout or open(1, "w"), sys.stderr or open(2, "w")
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        # the shell of run.sh starts its stages with SIGINT ignored
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C during imports needs no traceback
     # some file systems have no locks; `Run.locked` locks the whole run
     os.environ.setdefault("HDF5_USE_FILE_LOCKING", "FALSE")
     for package in ("numpy", "scipy", "yaml", "h5py", "keras", "tensorflow"):
         if not importlib.util.find_spec(package):
             command = shlex.join([os.path.basename(sys.argv[0]), *sys.argv[1:]])
+            remedy = f"run: source .venv/bin/activate, or: .venv/bin/python {command}"
+            if Path(sys.prefix).resolve() == Path(__file__, "../../.venv").resolve():
+                remedy = "delete .venv, which ./run.sh then makes again"
             print(
-                f"{sys.executable} lacks the package {package}, which ./run.sh installs into .venv; "
-                f"run: source .venv/bin/activate, or: .venv/bin/python {command}",
+                f"{sys.executable} lacks the package {package}, which ./run.sh installs into .venv; {remedy}",
                 file=sys.stderr,
             )
             sys.exit(2)

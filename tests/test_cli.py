@@ -6,9 +6,10 @@ import shlex
 import signal
 import subprocess
 import sys
+import venv
 
 import pytest
-from helpers import PROJECT, STAGES
+from helpers import PROJECT, STAGES, copy_project
 
 import config
 from joanna import cli, settings
@@ -21,7 +22,7 @@ OPTIONS = {"--out": ("out", "FILE", "a copy"), "--from": ("clip", "CLIP.wav", "a
 @pytest.fixture(autouse=True)
 def command_line(monkeypatch):
     """No environment of run.sh; signal handlers are restored."""
-    monkeypatch.delenv("JOANNA_COMMAND", raising=False)
+    monkeypatch.delenv("JOANNA_BEGAN", raising=False)
     monkeypatch.setenv("VIRTUAL_ENV", "active")
     numbers = signal.SIGINT, signal.SIGTERM, signal.SIGPIPE
     handlers = [signal.getsignal(number) for number in numbers]
@@ -83,7 +84,7 @@ def test_a_stopped_stage_prints_the_command_that_resumes_it(monkeypatch, capsys,
     found, _, _, errors = run_stage(monkeypatch, capsys, "name=a b", raises=Stopped(number))
     assert found == code
     assert errors == "lstm.py: stopped; to resume: python /somewhere/lstm.py 'name=a b'\n"
-    monkeypatch.setenv("JOANNA_COMMAND", "./run.sh demo load-weights=False")
+    monkeypatch.setenv("JOANNA_BEGAN", "0")  # as in a run of all stages
     words = ["demo", "load-weights=False"]
     _, _, _, errors = run_stage(monkeypatch, capsys, *words, raises=Stopped(number))
     assert errors == "lstm.py: stopped; to resume: ./run.sh demo load-weights=False load-weights=True\n"
@@ -106,7 +107,7 @@ def test_the_next_stage_is_printed_unless_run_sh_runs_it(monkeypatch, capsys):
         code, _, output, _ = run_stage(monkeypatch, capsys, *words, script=f"{script}.py")
         expected = f"next: python {next_script}.py demo 'source=a b.wav'\n" if next_script else ""
         assert (code, output) == (0, expected)
-    monkeypatch.setenv("JOANNA_COMMAND", "./run.sh demo")
+    monkeypatch.setenv("JOANNA_BEGAN", "0")
     assert run_stage(monkeypatch, capsys, *words)[2] == ""
 
 
@@ -142,6 +143,17 @@ def test_a_script_without_its_packages_names_the_command_to_run(script):
     assert (result.returncode, result.stdout, result.stderr.count("\n")) == (2, "", 1)
     assert "lacks the package numpy, which ./run.sh installs" in result.stderr
     assert result.stderr.endswith(f".venv/bin/python {script}.py demo 'name=a b'\n")
+
+
+def test_a_venv_without_its_packages_is_to_be_deleted(tmp_path):
+    project = copy_project(tmp_path)
+    venv.create(project / ".venv", symlinks=True)
+    for command in (["preprocess.py"], ["-m", "joanna.pipeline"]):
+        command = [project / ".venv" / "bin" / "python", *command]
+        result = subprocess.run(command, cwd=project, capture_output=True, text=True)
+        assert (result.returncode, result.stdout, result.stderr.count("\n")) == (2, "", 1)
+        assert "lacks the package numpy" in result.stderr
+        assert result.stderr.endswith("; delete .venv, which ./run.sh then makes again\n")
 
 
 @pytest.mark.parametrize("script", STAGES)

@@ -2,17 +2,17 @@ import pytest
 from helpers import TINY, tiny_run
 
 import config
-from joanna import estimate, files
+from joanna import estimate
 from joanna.settings import load
 
 
 def test_a_long_run_prints_its_time_and_a_short_one_nothing(tmp_path, song, capsys, monkeypatch):
-    estimate.main(tiny_run(tmp_path, f"source={song}"))
+    estimate.print_estimate(tiny_run(tmp_path, f"source={song}"))
     assert capsys.readouterr().out == ""
     monkeypatch.setitem(config.presets, "demo", load(TINY))
     # the demo has no section 2, and its estimate must not fail for it
     words = ["ae-iteration=100000", "section-count=3", "seed-section=2"]
-    estimate.main(tiny_run(tmp_path, f"source={song}", *words))
+    estimate.print_estimate(tiny_run(tmp_path, f"source={song}", *words))
     output = capsys.readouterr().out
     assert "measuring this machine ...\ntraining takes about " in output
     assert f"./run.sh demo 'source={song}' name=my-song-demo trains for about " in output
@@ -20,7 +20,7 @@ def test_a_long_run_prints_its_time_and_a_short_one_nothing(tmp_path, song, caps
 
 
 def test_a_run_whose_sections_bound_it_is_judged_before_the_source_is_read(tmp_path, capsys):
-    estimate.main(tiny_run(tmp_path, "source=none.wav"))
+    estimate.print_estimate(tiny_run(tmp_path, "source=none.wav"))
     assert capsys.readouterr().out == ""
 
 
@@ -47,20 +47,7 @@ def test_the_schedule_and_the_song_count(tmp_path, song):
     ],
 )
 def test_epochs_that_minutes_overrule_and_too_few_minutes_are_named(tmp_path, capsys, words, message):
-    estimate.main(tiny_run(tmp_path, *words), words)
+    estimate.print_estimate(tiny_run(tmp_path, *words), words)
     output = capsys.readouterr().out
     assert output.startswith(message)
     assert bool(output) == bool(message)
-
-
-def test_the_clips_of_the_last_run_are_listed(tmp_path, capsys):
-    run = tiny_run(tmp_path, "name=mine")
-    estimate.print_outputs(run)
-    assert capsys.readouterr().out == "listen to:\n"
-    run.output.mkdir(parents=True)
-    for path in (run.clip_file("part-4"), run.clip_file("of-an-earlier-run"), run.report_file):
-        path.touch()
-    written = [run.clip_file("part-4"), run.report_file]
-    files.write_manifest(run.manifest_file, {}, written)
-    estimate.print_outputs(run)
-    assert capsys.readouterr().out == f"listen to:\n  {written[0]}\n  {written[1]}\n"

@@ -1,5 +1,6 @@
 """Memory and time: what is refused, and how the minutes of a run are shared."""
 
+import sys
 import time
 from itertools import pairwise
 
@@ -92,9 +93,19 @@ def test_a_resumed_run_does_not_get_its_minutes_again():
 
 
 def test_the_minutes_count_on_a_clock_that_never_jumps(monkeypatch):
-    monkeypatch.setenv("JOANNA_BEGAN", str(time.monotonic() - 60))  # as run.sh does
+    monkeypatch.setenv("JOANNA_BEGAN", str(time.monotonic() - 60))  # as pipeline.py does
     budget = TimeBudget(load(["demo", "minutes=30"]))
     assert 28 * 60 < budget.run_left(TRAININGS[0], 0.0, 1.0) <= 29 * 60
+
+
+def test_only_the_first_stage_that_trains_imports_tensorflow(monkeypatch):
+    def overhead():
+        return TimeBudget(load(["demo", "minutes=30"])).overhead_seconds()
+
+    monkeypatch.setitem(sys.modules, "tensorflow", None)
+    later = overhead()
+    monkeypatch.delitem(sys.modules, "tensorflow")
+    assert overhead() > later
 
 
 def test_longer_clips_and_more_of_them_leave_less_for_training():
@@ -167,6 +178,9 @@ def test_a_containers_limit_counts_without_its_cache(tmp_path, line, folder, lim
     for group in (job, f"{folder}/user.slice"):
         write(f"{group}/{limit}", "max")
     assert memory_available(tmp_path) == 5120000
+    # what the process has taken, it may use: the stage before freed it
+    write("proc/self/status", "Name:\tpython\nRssAnon:\t 1000 kB")
+    assert memory_available(tmp_path) == 6144000
 
 
 def test_the_estimate_grows_with_what_takes_memory():

@@ -51,6 +51,9 @@ def test_all_stages_run_and_their_settings_repeat_the_run(project):
     assert [line[3:] for line in run.splitlines() if line.startswith("== ")] == list(STAGES)
     assert "next: " not in run
     folder = project / "output" / "one"
+    assert set(re.findall(r"\n  (.*)", log)) == {
+        str(path) for path in folder.glob("*.*") if path.suffix in (".wav", ".html")
+    }
     for name in ("part-4.wav", "reconstruction.wav", "report.html"):
         assert (folder / name).is_file()
         assert f"  {folder / name}\n" in log
@@ -158,22 +161,51 @@ def test_pip_installs_into_the_venv_whatever_its_settings(project):
     assert errors.startswith("run.sh: unknown preset 'demmo'")
 
 
-def test_all_stages_know_when_the_run_began_on_a_clock_that_never_jumps(project, tmp_path):
-    log = tmp_path / "log"
-    use_python(project, f'[ "$1" = -c ] || exec echo "$JOANNA_BEGAN $*" >> "{log}"')
+def replace_stages(project, *lines):
+    """Replace the scripts of all stages by `lines`."""
+    for stage in STAGES:
+        (project / f"{stage}.py").write_text("\n".join(["import os, signal", *lines]))
+
+
+def test_all_stages_know_when_the_run_began_on_a_clock_that_never_jumps(project):
+    replace_stages(project, 'print("began", os.environ["JOANNA_BEGAN"], os.getpid())')
     before = time.monotonic()
-    output, errors = start(project, "demo", PATH="/usr/bin:/bin").communicate(timeout=60)
+    output, errors = start(project, "demo").communicate(timeout=60)
     after = time.monotonic()
-    lines = [line.split(" ") for line in log.read_text().splitlines() if "pip" not in line]
-    assert [script for _, script, *_ in lines] == ["-m", *(f"{stage}.py" for stage in STAGES), "-m"]
-    began = {float(seconds) for seconds, *_ in lines}
-    assert len(began) == 1
-    assert before - 1 <= began.pop() <= after
+    assert errors == ""
+    lines = [line for line in output.splitlines() if line.startswith("began ")]
+    assert (len(lines), len(set(lines))) == (len(STAGES), 1)  # one process
+    assert before <= float(lines[0].split()[1]) <= after
     assert int(re.search(r"in all (\d+) s", output)[1]) <= after - before + 1
 
 
+def test_a_signal_between_stages_prints_the_command_that_resumes(project):
+    replace_stages(project, "os.kill(os.getpid(), signal.SIGTERM)")
+    process = start(project, "demo", "name=a b")
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert errors == "run.sh: stopped; to resume: ./run.sh demo 'name=a b'\n"
+
+
+def test_ctrl_c_while_packages_are_imported_prints_nothing(project):
+    with (project / "config.py").open("a") as file:
+        file.write("import os, signal; os.kill(os.getpid(), signal.SIGINT)")
+    process = start(project, "demo")
+    assert process.communicate(timeout=60) == ("", "")
+    assert process.returncode == -signal.SIGINT  # 130 in a shell
+
+
+def test_ctrl_c_while_the_venv_is_checked_does_not_delete_it(project):
+    use_python(project, 'trap "" INT', "kill -INT 0", "exit 1")  # Python does so when it is interrupted early
+    process = start(project, "demo")
+    assert process.communicate(timeout=60) == ("", "")
+    assert process.returncode == 130
+    assert (project / ".venv" / "bin" / "activate").exists()
+
+
 def test_a_closed_stdout_does_not_matter(project):
-    use_python(project, '[ "$1" = -c ] || exit 0')
+    use_python(project)  # run.sh itself prints, too: that it installs
+    replace_stages(project)
     command = ["sh", "-c", 'exec "$0" demo >&-', project / "run.sh"]
     result = subprocess.run(command, env={**os.environ, "PATH": "/usr/bin:/bin"}, stderr=subprocess.PIPE)
     assert (result.returncode, result.stderr) == (0, b"")

@@ -10,7 +10,7 @@ ORDER = """
     errors startup progress batches
     files recording audio spectra settings source phase run artifacts resources cli
     backend fast model dataset checkpoint feedback callbacks training generation
-    scores report clips previews estimate
+    scores report clips previews estimate pipeline
 """.split()
 MAX_LINES, MAX_PARAMETERS = 60, 6
 MUTATORS = {"append", "extend", "insert", "pop", "remove", "clear", "update", "add", "setdefault"}

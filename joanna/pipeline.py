@@ -1,0 +1,49 @@
+"""JOANNA learns one song and writes new audio in its style.
+
+./run.sh runs preprocess.py, autoencoder.py, lstm.py and generate.py in order. Each script also runs
+alone and has its own --help. They read the source and write weights/NAME/ and output/NAME/, where
+report.html plays the results. The same command resumes a stopped run. ./run.sh test runs the tests.
+
+    ./run.sh demo
+    ./run.sh demo source=./sources/mine.wav
+    ./run.sh demo source=./sources/mine.wav minutes=30
+    ./run.sh output/harp/settings.yaml random-seed=1 name=again
+"""
+
+if __name__ == "__main__":
+    from joanna import startup
+
+    startup.prepare()
+
+import gc
+import os
+import runpy
+import sys
+import time
+
+from joanna import cli, files
+from joanna.artifacts import STAGES
+from joanna.estimate import print_estimate
+from joanna.run import PROJECT, Run
+
+
+def main(run: Run) -> None:
+    """Run the scripts of all stages in this process, so that TensorFlow is imported once."""
+    print_estimate(run, sys.argv[1:])
+    times = []
+    for stage in STAGES:
+        print(f"\n== {stage}", flush=True)
+        started = time.monotonic()
+        runpy.run_path(str(PROJECT / f"{stage}.py"), run_name="__main__")
+        gc.collect()  # frees the networks
+        times.append(f"{stage} {time.monotonic() - started:.0f} s")
+    seconds = time.monotonic() - float(os.environ["JOANNA_BEGAN"])
+    print(f"\n== done: {', '.join(times)}, in all {seconds:.0f} s")
+    names = [name for name in files.manifest_files(run.manifest_file) if name.endswith((".wav", ".html"))]
+    print("listen to:", *(run.output / name for name in names), sep="\n  ")
+
+
+if __name__ == "__main__":
+    os.environ["JOANNA_BEGAN"] = str(time.monotonic())  # the stages are parts of one run
+    sys.argv[0] = "run.sh"
+    cli.run_stage(main, __doc__, writes=False)
