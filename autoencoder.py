@@ -4,7 +4,7 @@ Reads output/NAME/frames.h5; writes weights/NAME/{phase,magnitude}-encoder.weigh
 output/NAME/coded-file.h5. During training, output/NAME/previews/ and report.html show the progress.
 
     python autoencoder.py demo                        # after preprocess.py demo
-    python autoencoder.py demo ae-iteration=5         # two iterations more than the preset
+    python autoencoder.py demo ae-epoch=125            # fifty epochs more than the preset
     python autoencoder.py demo dropout=0.2 name=less  # a separate run, after preprocess.py demo name=less
 """
 
@@ -60,7 +60,10 @@ def _train(checkpoint, song, budget, previews):
         parts = even_batches(order, run.settings["batch-size"])
         return [(frames[part], frames[part]) for part in parts]
 
-    task = Task(training, networks.autoencoder, batches, run.settings["learning-rate"])
+    def initialize():
+        networks.autoencoder.set_weights(model.build(run.settings).autoencoder.get_weights())
+
+    task = Task(training, networks.autoencoder, batches, run.settings["learning-rate"], initialize)
     fit(task, checkpoint, budget, previews.callbacks(training, checkpoint, networks.autoencoder))
     checkpoint.finalize()
     predicted = networks.autoencoder.predict(frames, batch_size=256, verbose=0)

@@ -5,7 +5,7 @@ weights/NAME/{phase,magnitude}-lstm-file.weights.h5. During training, output/NAM
 report.html show the progress.
 
     python lstm.py demo                   # after autoencoder.py demo
-    python lstm.py demo lstm-iteration=4  # two iterations more than the preset
+    python lstm.py demo lstm-epoch=128    # twice the epochs of the preset
     python lstm.py evening                # its share of the preset's minutes
 """
 
@@ -75,12 +75,26 @@ class Trainer:
             self.networks = model.build(self.run.settings)
         if not checkpoint.resume(self.networks.predictor):
             path = self.run.weights_file(component, "autoencoder")
-            load_weights(self.networks.autoencoder, path, self.run, "autoencoder")
             if files.digest(path) != latents.weights[component]:
                 raise UserError(
                     f"the coded file was made with other weights than {path}", rerun="autoencoder"
                 )
-            model.initialize_near_identity(self.networks, self.latents)
+            self._splice()
+
+    def _splice(self):
+        """Set the first weights: those of the autoencoder, and LSTM layers that change little."""
+        from joanna import model
+
+        path = self.run.weights_file(self.component, "autoencoder")
+        load_weights(self.networks.autoencoder, path, self.run, "autoencoder")
+        model.initialize_near_identity(self.networks, self.latents)
+
+    def _initialize(self):
+        """Set the first weights again."""
+        from joanna import model
+
+        self.networks.predictor.set_weights(model.build(self.run.settings).predictor.get_weights())
+        self._splice()
 
     def train(self, budget: TimeBudget, previews: "Previews") -> None:
         """Run both trainings from the checkpoint on."""
@@ -141,7 +155,7 @@ class Trainer:
             "spliced": (self.networks.latent_decoder, self.networks.spliced, "learning-rate"),
             "generator": (self.networks.generator, self.networks.predictor, "generator-rate"),
         }[training.kind]
-        task = Task(training, network, batches, self.run.settings[rate])
+        task = Task(training, network, batches, self.run.settings[rate], self._initialize)
         fit(task, self.checkpoint, budget, previews.callbacks(training, self.checkpoint, previewed))
 
     def _starts(self, training, epoch, frames):

@@ -5,7 +5,10 @@ import signal
 import time
 from dataclasses import dataclass
 
+import numpy as np
+
 from joanna.backend import keras
+from joanna.backend import tensorflow as tf
 from joanna.checkpoint import Checkpoint
 from joanna.dataset import EpochBatches
 from joanna.errors import Stopped
@@ -15,7 +18,8 @@ from joanna.run import Training
 from joanna.settings import schedule
 
 RUN_AGAIN = "Run the same command again to train it further"
-_SECONDS_BETWEEN_SAVES = 45
+_SECONDS_BETWEEN_SAVES = 45  # or more, so that
+_MAX_SAVING = 0.02  # of the time is spent on them, at most
 _EXPLODED = 100.0  # times the variance of the song's normalized frames
 
 
@@ -96,7 +100,7 @@ class StopOnSignal:
 
 
 class FinishEpoch(SessionCallback):
-    """Records and shows each epoch; saves after each iteration, every 45 s, on a signal and at the end.
+    """Records and shows each epoch; saves after each iteration, every 45 s or more, and on a signal.
 
     Ends the training after the epoch in which a signal arrived, or in which its time was over.
     """
@@ -106,9 +110,8 @@ class FinishEpoch(SessionCallback):
         epochs, _ = schedule(settings, self.session.training.stage)
         self._iteration = math.inf if settings["minutes"] else epochs
         self._trained = history[-1][0] if history else 0.0
-        self._started = self._saved = time.monotonic()
-        if self.session.checkpoint.is_new:  # so that it can be resumed from its start
-            self._save()
+        self._started = time.monotonic()
+        self._next_save = self._started + _SECONDS_BETWEEN_SAVES
 
     def on_epoch_end(self, epoch: int, logs: dict) -> None:
         session, progress, now = self.session, self.session.progress, time.monotonic()
@@ -119,7 +122,7 @@ class FinishEpoch(SessionCallback):
         session.history.append([self._trained + now - self._started, epochs, logs["loss"]])
         complete = epochs % self._iteration == 0 or epochs == session.last
         stopping = session.stop.signal  # one that arrives later ends the next epoch
-        if complete or stopping or now - self._saved > _SECONDS_BETWEEN_SAVES:
+        if complete or stopping or now > self._next_save:
             self._save()
         if stopping:
             raise Stopped(stopping)
@@ -140,9 +143,12 @@ class FinishEpoch(SessionCallback):
         self.model.stop_training = True
 
     def _save(self):
-        moments = [variable.numpy() for variable in self.model.optimizer.variables]
+        started = time.monotonic()
+        # arrays that share the memory of the variables
+        moments = [np.asarray(tf.convert_to_tensor(each)) for each in self.model.optimizer.variables]
         self.session.checkpoint.save(self.session.training.key, moments)
-        self._saved = time.monotonic()
+        now = time.monotonic()
+        self._next_save = now + max(_SECONDS_BETWEEN_SAVES, (now - started) / _MAX_SAVING)
 
 
 CALLBACKS = (PrepareEpoch, ExplodingLoss, FinishEpoch)

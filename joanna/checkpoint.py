@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -124,8 +125,12 @@ class Checkpoint:
     def _load(self, path):
         self.state = load_weights(self.network, path, self.run, self.stage, self.trained_on).state
 
-    def restore(self) -> None:
-        """Load the last save; a training that was forgotten since stays forgotten."""
+    def restore(self, initialize: Callable[[], None]) -> None:
+        """Load the last save, or `initialize` the network; a training forgotten since stays forgotten."""
+        if self.is_new:
+            initialize()
+            self.state = TrainingState()
+            return
         known = set(self.state.progress)
         self._load(self.path)
         for key in set(self.state.progress) - known:
@@ -139,8 +144,9 @@ class Checkpoint:
             UserError: the file cannot be written.
         """
         state = self.state
-        arrays = [*self.network.get_weights(), *moments, *state.cached.values()]
-        if not all(np.isfinite(array).all() for array in arrays):
+        weights = [np.asarray(weight) for weight in self.network.weights]
+        arrays = [*weights, *moments, *state.cached.values()]
+        if not all(np.isfinite(array.sum()) for array in arrays):
             raise FloatingPointError
 
         def fill(path):

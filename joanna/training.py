@@ -33,6 +33,7 @@ class Task:
     model: keras.Model  # maps the inputs of the batches to their targets
     batches: Callable[[int], list]  # epoch -> (inputs, targets) pairs, the same number in each epoch
     learning_rate: float  # peak of the schedule
+    initialize: Callable[[], None]  # sets the first weights again
 
 
 class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
@@ -59,8 +60,9 @@ def fit(
     """Train with Adam from the checkpoint to the goal: all iterations, or the epochs that fit the time.
 
     All random numbers depend on the seed, the epoch and the step, so a resumed training gives
-    bit-identical results. Weights are saved at the ends of iterations and every 45 s. Ctrl-C and SIGTERM
-    end it after the current epoch. An exploding loss resumes from the last save at half the rate.
+    bit-identical results. Weights are saved after each iteration and every 45 s, or less often if that
+    takes more than 2 % of the time. Ctrl-C and SIGTERM end it after the current epoch. An exploding loss
+    resumes from the last save, or starts again, at half the rate.
 
     The network of `checkpoint` shares the weights of the model. `callbacks` run after an epoch was saved.
 
@@ -95,12 +97,12 @@ def fit(
                     f"{training.label}: the loss exploded at epoch {failed:,}, at a learning rate of "
                     f"{rate:g} after {_HALVINGS} halvings; lower learning-rate or generator-rate"
                 )
-            checkpoint.restore()
+            checkpoint.restore(task.initialize)
             progress = checkpoint.state.of(training.key)
             progress.halvings, progress.goal = halvings, goal
             print(
                 f"{training.label}: the loss exploded at epoch {failed:,}; resuming from epoch "
-                f"{progress.epochs + 1:,}, saved last, at half the learning rate: {rate / 2:g}",
+                f"{progress.epochs + 1:,} at half the learning rate: {rate / 2:g}",
                 flush=True,
             )
 

@@ -102,6 +102,7 @@ class SmallTraining:
         keras.utils.set_random_seed(0)
         layers = [keras.layers.Dense(5), keras.layers.Dropout(0.5), keras.layers.Dense(5)]
         self.network, self.model = (keras.Sequential([keras.Input((5,)), *layers]) for _ in range(2))
+        self.first = self.network.get_weights()
         self.resumed = self.checkpoint.resume(self.network)
         self.steps = self.signal_at = 0  # steps trained; the step before which Ctrl-C is pressed
         self.scale = lambda epoch: 2.0  # of the targets
@@ -124,7 +125,9 @@ class SmallTraining:
         from joanna.training import Task, fit
 
         callback = keras.callbacks.LambdaCallback(on_train_batch_begin=self._count_step, **events)
-        task = Task(self.training, self.model, self.batches, rate)
+        task = Task(
+            self.training, self.model, self.batches, rate, lambda: self.network.set_weights(self.first)
+        )
         fit(task, self.checkpoint, TimeBudget(self.run.settings, clock), [callback])
         return contents(self.path)
 

@@ -30,7 +30,7 @@ def train(strategy, root):
     latents, frames = (rng.normal(size=(8, 6, width)).astype(np.float32) for width in (56, 64))
     batches = [(latents[:rows], frames[:rows]) for rows in ROWS]
     before = np.concatenate([weight.ravel() for weight in network.get_weights()])
-    task = Task(Training("phase", "spliced"), network, lambda epoch: batches, 0.01)
+    task = Task(Training("phase", "spliced"), network, lambda epoch: batches, 0.01, lambda: None)
     fit(task, checkpoint, TimeBudget(run.settings, lambda: 0.0))
     return before, np.concatenate([weight.ravel() for weight in network.get_weights()])
 

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 
+import numpy as np
 import pytest
 from helpers import (
     PROJECT,
@@ -147,7 +148,7 @@ def test_more_iterations_resume(tmp_path):
 
 
 class Interruptions(Previews):
-    """In the place of previews: an explosion at the first step of `spliced`, and stops of `generator`."""
+    """In the place of previews: an explosion at the first step, and stops of `generator`."""
 
     stop_before, stop_in = False, None  # the part of an epoch
 
@@ -160,6 +161,7 @@ class Interruptions(Previews):
 
         def explode(batch, logs):
             if causes:
+                checkpoint.network.set_weights([np.nan * each for each in checkpoint.network.get_weights()])
                 raise causes.pop()
 
         return [keras.callbacks.LambdaCallback(on_train_batch_begin=explode)]
@@ -197,6 +199,19 @@ def test_more_lstm_iterations_stopped_between_the_trainings_give_bit_identical_r
     # its targets have changed, so it starts again
     assert messages.count("phase generator: resuming") == 1
     assert "phase generator: resuming at epoch 9 of 9" in messages
+
+
+@pytest.mark.parametrize("stage", [autoencoder, lstm])
+def test_an_explosion_before_the_first_save_starts_again_at_half_the_rate(copy, capsys, monkeypatch, stage):
+    found = []
+    for previews, factor in ((Interruptions, 1), (Previews, 0.5)):
+        monkeypatch.setattr("joanna.previews.Previews", previews)
+        changed = {"learning-rate": factor * copy.settings["learning-rate"], "load-weights": False}
+        stage.main(Run({**copy.settings, **changed}, copy.root))
+        found.append(contents(copy.weights_file("phase", stage.__name__)))
+        found[-1].pop("progress")  # holds the number of halvings
+    assert found[0] == found[1]
+    assert "exploded at epoch 1; resuming from epoch 1 at half the learning rate" in capsys.readouterr().out
 
 
 def test_weights_that_the_coded_file_was_not_made_with_are_refused(copy):

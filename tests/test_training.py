@@ -29,10 +29,11 @@ def test_saves_after_each_iteration_and_learns(tmp_path):
     training, saved = SmallTraining(tmp_path, "lstm-epoch=20", "lstm-iteration=3"), set()
 
     def read_progress(epoch, logs):
-        saved.add(json.loads(contents(training.path)["progress"])[KEY]["epochs"])
+        if training.path.exists():
+            saved.add(json.loads(contents(training.path)["progress"])[KEY]["epochs"])
 
     training.train(0.05, on_epoch_end=read_progress)
-    assert saved == {0, 20, 40, 60}
+    assert saved == {20, 40, 60}
     seconds, epochs, losses = zip(*read_history(training.path)[KEY], strict=True)
     assert list(epochs) == [*range(1, 61)]
     assert list(seconds) == sorted(seconds)
@@ -95,10 +96,7 @@ def test_an_exploding_loss_returns_to_the_last_save_at_half_the_rate_and_gives_u
     training.train()
     messages = capsys.readouterr().out
     for rate in ("0.005", "0.0025"):
-        assert (
-            "exploded at epoch 5; resuming from epoch 4, saved last, at half the learning rate: "
-            f"{rate}\n" in messages
-        )
+        assert f"exploded at epoch 5; resuming from epoch 4 at half the learning rate: {rate}\n" in messages
     assert all(np.isfinite(weights).all() for weights in training.network.get_weights())
     hopeless = SmallTraining(tmp_path / "hopeless")
     hopeless.scale = lambda epoch: np.nan if epoch == 4 else 2.0
@@ -134,7 +132,7 @@ def test_an_explosion_before_the_first_save_of_more_iterations_does_not_end_them
 
 def test_as_many_epochs_as_fit_and_the_same_number_when_resuming(tmp_path):
     training = SmallTraining(tmp_path, "minutes=30")
-    task = Task(training.training, training.model, training.batches, 0.01)
+    task = Task(training.training, training.model, training.batches, 0.01, lambda: None)
     weights = training.model.get_weights()
     assert epochs_within(lambda: 60.0, task, compile_model(training.model)) > 10
     assert all(map(np.array_equal, weights, training.model.get_weights()))
