@@ -218,7 +218,8 @@ def _write_report(run, trained, clips, reference, signals, speed):
     _write(run.output / "spectrograms.png", report.png(image))
     entries = [report.clip(name, signal, rate) for name, signal in signals.items()]
     for entry, clip in zip(entries[2:], clips, strict=True):
-        entry |= {"scores": clip.scores, "rows": reference.describe(clip.scores)}
+        entry |= {"scores": clip.scores, "summary": reference.summary(clip.scores)}
+        entry |= {"rows": reference.describe(clip.scores)}
     facts = {
         "learned from": f"{len(signals['source']) / rate:.1f} s at {rate} Hz",
         "training": duration(sum(rows[-1][0] for rows in trained.history.values() if rows)),

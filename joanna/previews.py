@@ -13,8 +13,9 @@ from joanna.backend import keras
 from joanna.backend import tensorflow as tf
 from joanna.checkpoint import Checkpoint, read_history
 from joanna.fast import Windows
-from joanna.generation import part, to_audio
+from joanna.generation import Seed, part, run_loops, to_audio
 from joanna.phase import follow
+from joanna.resources import TimeBudget
 from joanna.run import TRAININGS, Run, Training
 from joanna.settings import hop
 from joanna.spectra import seed_start, sounding
@@ -31,6 +32,7 @@ class Previews:
         self._run, self.frames = run, frames
         self.sounding = sounding(frames.audio, run.settings["frame-length"], run.settings["overlap"])
         self._entries: list[dict] = []  # of the report so far
+        self._budget = TimeBudget(run.settings)
         self._read_history = functools.cache(read_history)  # of finished weights files
 
     def callbacks(self, training: Training, checkpoint: Checkpoint, network: keras.Model) -> list:
@@ -72,7 +74,15 @@ class Previews:
         kept = [entry for entry in self._entries if not entry["name"].startswith(title)]
         self._entries = [*kept, report.clip(path.stem, signal, rate)]
         facts = {"so far": f"{title}, epoch {progress.epochs:,} of {max(progress.goal, progress.epochs):,}"}
-        report.write(run.report_file, self._entries, self._losses(training, checkpoint), run.settings, facts)
+        losses = self._losses(training, checkpoint)
+        ends = time.time() + self._seconds_left(training, progress, losses[training.label])
+        report.write(run.report_file, self._entries, losses, run.settings, facts, ends)
+
+    def _seconds_left(self, training, progress, history):
+        """Estimate for the run, or for the stage if it runs alone; `history` is of the training."""
+        seconds, epochs, _ = history[-1]
+        each = seconds / epochs
+        return self._budget.run_left(training, each * (progress.last - progress.epochs), each)
 
     def _losses(self, training, checkpoint):
         """Label of each training up to this one -> rows of seconds, epochs, loss."""
@@ -130,8 +140,9 @@ class PreviewCallback(keras.callbacks.Callback):
         settings, component = self._run.settings, self._training.component
         length = min(settings["sequence-lengths"][0], len(song) - 1)
         start = seed_start(self._previews.sounding, 0, [length])
-        windows = Windows(self._network, length, settings["variation"], self._run.rng("preview", component))
-        frames = part(windows, song[start : start + length], count)
+        rng = self._run.rng("preview", component)
+        windows = Windows(self._network, [length], settings["variation"], [rng])
+        [frames] = run_loops(windows, [part(Seed(song[start : start + length], song[:0]), count)])
         if component == "magnitude":
             return frames, follow(frames, song)
         return frames, (start + length + np.arange(count)) % len(song)

@@ -16,22 +16,29 @@ from joanna import audio, files, scores
 from joanna.backend import tensorflow as tf
 
 _MAX_POINTS = 400  # per loss curve
+_MAX_PEAKS = 2000  # per waveform
+_MORE = "takes=3"  # of the command for more clips like one, so that their names differ from its own
+_WORDS = {"source": "the song", "reconstruction": "the song as the autoencoders reproduce it"}
 
 
-def write(path: Path, clips: list[dict], losses: dict[str, list], settings: dict, facts: dict) -> None:
+def write(
+    path: Path, clips: list[dict], losses: dict[str, list], settings: dict, facts: dict, ends: float = 0
+) -> None:
     """Write the report of a run with `settings`; UserError if there is no room or no permission.
 
     Args:
-        clips: of `clip`, the source first; optionally with "scores" of `scores.Reference.score` and
-            "rows" of `scores.Reference.describe`.
+        clips: of `clip`, the source first; generated ones with "scores" of `scores.Reference.score`,
+            "summary" and "rows" of its `summary` and `describe`.
         losses: name of a training -> rows of seconds, epochs, loss.
         facts: label -> text.
+        ends: Unix time at which the run ends, if it is training: the page then reloads itself.
     """
     page = {
-        "title": f"JOANNA: {settings['name']}",
+        "name": settings["name"],
+        "ends": ends,
         "about": f"Audio in the style of {Path(settings['source']).name}, by a network trained on it"
         + (" and guided by the song." if settings["guided"] else "."),
-        "clips": [_player(clip) for clip in clips],
+        "clips": [_player(clip, settings) for clip in clips],
         "losses": [_curve(name, rows) for name, rows in losses.items()],
         "command": _command(settings),
         "facts": [*facts.items(), *_environment().items()],
@@ -43,9 +50,11 @@ def write(path: Path, clips: list[dict], losses: dict[str, list], settings: dict
 
 
 def clip(name: str, signal: np.ndarray, rate: int) -> dict:
-    """A clip for `write`: wav and spectrogram (PNG) of audio ``(S,)`` in -1 to 1 at `rate` Hz."""
+    """A clip for `write`: wav, peaks in % and spectrogram (PNG) of audio ``(S,)`` in -1 to 1 at `rate` Hz."""
     wav, picture = audio.wav_bytes(signal, rate), png(scores.picture([signal], rate))
-    return {"name": name, "seconds": len(signal) / rate, "wav": wav, "picture": picture}
+    starts = np.linspace(0, len(signal), min(_MAX_PEAKS, len(signal)), endpoint=False).astype(int)
+    peaks = np.rint(100 * np.maximum.reduceat(np.abs(signal), starts)).astype(int).tolist()
+    return {"name": name, "seconds": len(signal) / rate, "wav": wav, "picture": picture, "peaks": peaks}
 
 
 def png(image: np.ndarray) -> bytes:
@@ -53,10 +62,20 @@ def png(image: np.ndarray) -> bytes:
     return tf.io.encode_png(image).numpy()
 
 
-def _player(clip):
+def _player(clip, settings):
+    """What the page shows of a clip."""
     copied = {key: value for key, value in clip.get("scores", {}).items() if key.startswith("copied")}
     wav, picture = _data_url("audio/wav", clip["wav"]), _data_url("image/png", clip["picture"])
-    return {"rows": [], **clip, "wav": wav, "picture": picture, "scores": copied}
+    words, more = [_WORDS.get(clip["name"], "")], ""
+    if copied:
+        words = ["guided by the song" * settings["guided"], clip["summary"]]
+        python = ".venv/bin/python" if Path(sys.prefix).name == ".venv" else "python"
+        wav_file = f"output/{settings['name']}/{clip['name']}.wav"
+        more = shlex.join([python, "generate.py", wav_file, _MORE])
+    summary = "; ".join(filter(None, words))
+    summary = summary and f"{summary[0].upper()}{summary[1:]}."
+    shown = {"wav": wav, "picture": picture, "scores": copied, "summary": summary, "more": more}
+    return {"rows": [], **clip, **shown}
 
 
 def _data_url(media_type, content):

@@ -240,6 +240,33 @@ def drift(clip: Features, song: Features) -> float:
     return last / max(first, 1e-9) if count > 1 else float("nan")
 
 
+def _sound_in_words(scores, own):
+    limit = np.sqrt(own.get("timbre-halves", np.inf) * own.get("timbre-noise", np.inf))
+    if "timbre" not in scores:
+        return "silent, or too short to compare", ""
+    if scores["timbre"] > limit:
+        hint = "it is as close to noise as to the song: train longer, or lower variation"
+        return "does not sound like the song", hint
+    return "sounds like the song" if np.isfinite(limit) else "", ""  # a short song has no limit
+
+
+def _copies_in_words(scores, own):
+    share, song_share = scores["copied"], own["copied-halves"]
+    if share > max(_COPIED_LIMIT, song_share):
+        hint = "it copies the song: generate more takes, or raise variation (jumps if guided)"
+        return f"{share:.0%} copied from the song", hint
+    if share > _COPIED_LIMIT:
+        return f"{share:.0%} copied, but the song repeats {song_share:.0%} of itself", ""
+    return f"new music, {share:.0%} copied", ""
+
+
+def _loops_in_words(scores, own):
+    if scores["loop"] > own["loop"] + 2:
+        hint = "it loops: raise variation (jumps if guided), or try other sequence-lengths"
+        return f"repeats a passage of {scores['loop']:.1f} s", hint
+    return "no loops" + (f" over {scores['loop']:.1f} s" if scores["loop"] else ""), ""
+
+
 def _timbre_of_noise(song):
     phases = np.random.default_rng(0).uniform(-np.pi, np.pi, len(song.signal) // 2 + 1)
     noise = np.fft.irfft(np.abs(np.fft.rfft(song.signal)) * np.exp(1j * phases), len(song.signal))
@@ -262,6 +289,8 @@ class Score:
     meaning: str = ""  # in the report: what it is, when it is good; "" hides it there
     baselines: dict[str, tuple[str, Callable[[Features], float]]] = field(default_factory=dict)
     needs: str = ""  # key of a score; where that is 0 this one is hidden
+    # scores, baselines -> what the clip is, in plain words, and a hint where that is not good; "" for neither
+    verdict: Callable[[dict[str, float], dict[str, float]], tuple[str, str]] = lambda scores, own: ("", "")
 
 
 SCORES = (
@@ -269,7 +298,7 @@ SCORES = (
           "{closeness}the noise has the song's spectrum",
           {"timbre-halves": ("song's halves",
                              lambda song: frechet(*np.split(song.patches, [len(song.patches) // 2]))),
-           "timbre-noise": ("noise", _timbre_of_noise)}),
+           "timbre-noise": ("noise", _timbre_of_noise)}, verdict=_sound_in_words),
     Score("spectrum", "spectrum", "{:.1f} dB", lambda pair: rms(pair.clip.spectrum - pair.song.spectrum),
           "difference of the average spectra; under 3 dB is close"),
     Score("harmony", "harmony", "{:.2f}", lambda pair: correlation(pair.clip.chroma, pair.song.chroma),
@@ -278,14 +307,15 @@ SCORES = (
           "notes and strokes", {"onsets": ("song", lambda song: onset_rate(song.mel))}),
     Score("copied", "copied", "{:.0%}", lambda pair: pair.matches.any(axis=1).mean(),
           "1 s windows that correlate above 0.9 with one of the song, mean spectrum removed",
-          {"copied-halves": ("song's halves", _copied_of_halves)}),
+          {"copied-halves": ("song's halves", _copied_of_halves)}, verdict=_copies_in_words),
     Score("copied-seconds", "longest copy", "{:.1f} s", lambda pair: pair.copied_seconds,
           "at {copied-at:.1f} s in the clip, {copied-from:.1f} s in the song", needs="copied"),
     Score("copied-at", "", "{:.1f} s", lambda pair: pair.copied_at),
     Score("copied-from", "copied from", "{:.1f} s", lambda pair: pair.copied_from, needs="copied"),
     Score("loop", "loop", "{:.1f} s", lambda pair: loop(pair.clip.mel, pair.song.mean),
           "longest passage that repeats; up to the song's is good",
-          {"loop": ("song", lambda song: loop(song.mel[:_MAX_FRAMES], song.mean))}),
+          {"loop": ("song", lambda song: loop(song.mel[:_MAX_FRAMES], song.mean))},
+          verdict=_loops_in_words),
     Score("hop-buzz", "hop buzz", "{:.0f} dB",
           lambda pair: hop_buzz(pair.clip.signal, pair.clip.hop_seconds),
           "amplitude modulation at the frame rate",
@@ -351,16 +381,15 @@ class Reference:
         return ", ".join(f"{row.label} {text}" for row, text in self._texts(scores) if row.label)
 
     def hints(self, scores: dict[str, float]) -> list[str]:
-        """Settings to change where a clip copies the song, loops or sounds unlike it."""
-        own, messages = self.baselines, []
-        if scores["copied"] > max(_COPIED_LIMIT, own["copied-halves"]):
-            messages.append("it copies the song: generate more takes, or raise variation (jumps if guided)")
-        if scores["loop"] > own["loop"] + 2:
-            messages.append("it loops: raise variation (jumps if guided), or try other sequence-lengths")
-        limit = np.sqrt(own.get("timbre-halves", np.inf) * own.get("timbre-noise", np.inf))
-        if scores.get("timbre", 0.0) > limit:
-            messages.append("it is as close to noise as to the song: train longer, or lower variation")
-        return messages
+        """Settings to change where a clip sounds unlike the song, copies it or loops."""
+        return [hint for _, hint in self._verdicts(scores) if hint]
+
+    def summary(self, scores: dict[str, float]) -> str:
+        """What a clip is, in plain words: "sounds like the song; new music, 4% copied; no loops"."""
+        return "; ".join(words for words, _ in self._verdicts(scores) if words)
+
+    def _verdicts(self, scores):
+        return [row.verdict(scores, self.baselines) for row in SCORES]
 
     def describe(self, scores: dict[str, float]) -> list[tuple[str, str]]:
         """Rows of the report, (label, words): scores with their meaning, then `hints`."""

@@ -2,6 +2,7 @@
 
 import importlib.util
 import re
+import shlex
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ import preprocess
 from joanna.artifacts import ComponentFrames, Frames
 from joanna.errors import UserError
 from joanna.previews import Previews
+from joanna.run import Run
 from joanna.settings import load
 
 WORDS = ["layer-count=1", "lstm-layers=1", "ae-epoch=3", "method=part", "sequence-lengths=[4]"]
@@ -30,13 +32,13 @@ def watched(tmp_path_factory):
     run = tiny_run(root, *WORDS, f"source={source}", "preview-minutes=0.0001", "tensorboard=True")
     for stage in (preprocess, autoencoder, lstm):
         stage.main(run)
-    report = run.report_file.read_text()
+    report, written = run.report_file.read_text(), run.report_file.stat().st_mtime
     generate.main(run)
-    return run, report
+    return run, report, written
 
 
 def test_previews_are_named_by_training_and_epoch_and_sound(watched):
-    run, _ = watched
+    run, *_ = watched
     previews = {path.name for path in run.previews.iterdir()}
     last = {f"{title}-epoch-{epochs:05}.wav" for title, epochs in TITLES.items()}
     # an epoch may end before the next preview is due; the last epoch always has one
@@ -65,7 +67,7 @@ def test_previews_play_what_has_sound(tmp_path, pause):
 
 
 def test_the_report_so_far_plays_the_newest_previews(watched):
-    _, report = watched
+    _, report, _ = watched
     assert "magnitude-generator, epoch 2 of 2" in report
     for title, epochs in TITLES.items():
         if "autoencoder" not in title:  # of the stage before
@@ -74,9 +76,28 @@ def test_the_report_so_far_plays_the_newest_previews(watched):
     assert "epoch-00001" not in report
 
 
+def test_the_report_so_far_tells_when_the_run_ends(watched):
+    run, report, written = watched
+    ends = float(re.search(r'"ends": ([\d.]+)', report)[1])
+    assert ends == pytest.approx(written, abs=30)  # no epoch is left
+    assert '"ends": 0,' in run.report_file.read_text()  # of generate.py
+
+
+def test_more_clips_like_one_are_made_by_the_command_of_the_report(watched, monkeypatch):
+    run, *_ = watched
+    clip = run.clip_file("part-4")
+    before = clip.read_bytes()
+    more = shlex.split(re.search(r'"more": "([^"]*part-4.wav[^"]*)"', run.report_file.read_text())[1])
+    monkeypatch.chdir(run.root)
+    generate.main(Run(load([*more[2:], "random-seed=7"], generating=True), run.root))
+    takes = {run.clip_file(f"part-4-take-{take}").read_bytes()[-2000:] for take in (1, 2, 3)}
+    assert len(takes | {before[-2000:]}) == 4
+    assert clip.read_bytes() == before
+
+
 def test_tensorboard_gets_scalars_audio_and_spectrograms(watched):
     events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    run, _ = watched
+    run, *_ = watched
 
     def tensors(folder):
         found = events.EventAccumulator(str(run.output / "tensorboard" / folder))
@@ -98,7 +119,7 @@ def test_tensorboard_that_is_not_installed_is_reported(monkeypatch):
 
 
 def test_a_new_training_deletes_its_old_previews_only(watched):
-    run, _ = watched
+    run, *_ = watched
     words = [*WORDS, f"source={run.settings['source']}", "ae-epoch=1", "load-weights=False"]
     others = {path for path in run.previews.iterdir() if "-autoencoder-" not in path.name}
     # so short a training has none if previews are far apart

@@ -1,8 +1,14 @@
-"""The report in a real browser: Debian's Chromium, headless."""
+"""The report: its data and outline, and the page in a real browser, Debian's Chromium, headless."""
 
+import csv
+import importlib.util
+import json
+import re
 import shlex
 import shutil
 import time
+from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -32,16 +38,36 @@ def page(tmp_path_factory):
         clips.append(report.clip(name, signal, RATE))
         if "4" in name:
             values = reference.score(signal)
-            clips[-1] |= {"scores": values, "rows": reference.describe(values)}
+            clips[-1] |= {"scores": values, "summary": reference.summary(values)}
+            clips[-1] |= {"rows": reference.describe(values)}
     losses = {"magnitude </script><b>": [[second, second + 1, 1 / (second + 1)] for second in range(900)]}
     path = tmp_path_factory.mktemp("report") / "report.html"
     report.write(path, clips, losses, SETTINGS, {"training": "12 min"})
     return path
 
 
+def page_data(path):
+    """What a report holds."""
+    return json.loads(re.search(r'type="application/json" id="data">(.*)</script>', path.read_text())[1])
+
+
+@pytest.fixture
+def training(tmp_path):
+    """Function that writes a report of a training in progress, with a preview after `epoch` epochs."""
+
+    def write(epoch):
+        clips = [report.clip(name, tone(4.0), RATE) for name in ("source", f"phase-spliced-epoch-{epoch:05}")]
+        losses = {"phase spliced": [[0.5 * done, done, 1 / done] for done in range(1, epoch + 1)]}
+        facts = {"so far": f"phase-spliced, epoch {epoch} of 75"}
+        report.write(tmp_path / "report.html", clips, losses, load(["demo"]), facts, time.time() + 600)
+        return tmp_path / "report.html"
+
+    return write
+
+
 @pytest.fixture(scope="module")
-def browser(page):
-    """Chromium with the report."""
+def chromium():
+    """Chromium."""
     chromium, chromedriver = shutil.which("chromium"), shutil.which("chromedriver")
     if not (chromium and chromedriver):
         pytest.skip("needs Debian's chromium and chromium-driver")
@@ -54,9 +80,21 @@ def browser(page):
     options.add_argument("--autoplay-policy=no-user-gesture-required")
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(chromedriver))
-    driver.get(page.as_uri())
     yield driver
     driver.quit()
+
+
+@pytest.fixture
+def browser(chromium, page):
+    """Chromium with the report just opened, 1280 by 800 pixels."""
+    resize(chromium, 1280, 800)
+    chromium.get(page.as_uri())
+    return chromium
+
+
+def resize(browser, width, height):
+    metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
 
 
 def wait_for(condition, seconds=20):
@@ -83,6 +121,53 @@ def test_the_report_is_one_file_that_loads_nothing(page):
     assert "</script><b>" not in text
 
 
+class Outline(HTMLParser):
+    """Tags with their attributes; the ids."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags = []
+        self.feed(text)
+        self.ids = [attributes["id"] for _, attributes in self.tags if "id" in attributes]
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def named(self, name):
+        return [attributes for tag, attributes in self.tags if tag == name]
+
+
+def test_the_outline_of_the_page_has_language_landmark_headings_and_unique_ids(page):
+    outline = Outline(page.read_text())
+    assert outline.named("html")[0]["lang"] == "en"
+    assert [len(outline.named(name)) for name in ("main", "h1", "title")] == [1, 1, 1]
+    assert len(set(outline.ids)) == len(outline.ids)
+    labels = [section["aria-labelledby"] for section in outline.named("section")]
+    assert labels
+    assert set(labels) < set(outline.ids)
+    assert set(re.findall(r'byId\("([\w-]+)"\)', page.read_text())) <= {*outline.ids, "vote-", "choice-"}
+
+
+def test_each_clip_has_a_sentence_and_the_command_for_more_like_it(page, tmp_path):
+    source, reconstruction, copy, new = page_data(page)["clips"]
+    assert source["summary"] == "The song."
+    assert reconstruction["summary"] == "The song as the autoencoders reproduce it."
+    assert "; 100% copied from the song; " in copy["summary"]
+    assert copy["summary"][0].isupper()
+    assert not source["more"] + reconstruction["more"]
+    assert shlex.split(new["more"])[1:] == ["generate.py", "output/01/whole-4.wav", "takes=3"]
+    guided = {**report.clip("part-4-guided", tone(), RATE), "scores": {"copied": 0.4}, "summary": "no loops"}
+    report.write(tmp_path / "report.html", [guided], {}, load(["guided=True"]), {})
+    assert page_data(tmp_path / "report.html")["clips"][0]["summary"] == "Guided by the song; no loops."
+
+
+def test_a_waveform_holds_the_peaks_in_order():
+    signal = np.concatenate([np.zeros(9000), -0.5 * np.ones(3000)])
+    peaks = report.clip("a", signal, RATE)["peaks"]
+    assert peaks == [0] * 1500 + [50] * 500
+    assert report.clip("a", signal[-3:], RATE)["peaks"] == [50] * 3
+
+
 def test_players_load_and_spectrograms_are_drawn(browser):
     script = "return [...document.querySelectorAll('#clips audio')].map(a => a.readyState > 1 && a.duration)"
     wait_for(lambda: all(browser.execute_script(script)))
@@ -97,6 +182,10 @@ def test_the_page_shows_title_scores_losses_settings_and_the_command(browser):
     assert browser.find_element("id", "title").text == "JOANNA: 01"
     assert count(browser, "#losses polyline") == 1
     assert "after 900 epochs" in browser.find_element("id", "losses").text
+    summary = browser.find_element("css selector", "#clip-part-4 .summary").text
+    assert "copied from the song" in summary
+    assert not browser.find_element("css selector", "#clip-part-4 dl").is_displayed()
+    browser.find_element("css selector", "#clip-part-4 summary").click()
     labels = [term.text for term in browser.find_elements("css selector", "#clip-part-4 dt")]
     assert labels[:2] == ["timbre", "spectrum"]
     assert {"copied", "longest copy", "loop", "hop buzz", "hint"} <= set(labels)
@@ -107,18 +196,79 @@ def test_the_page_shows_title_scores_losses_settings_and_the_command(browser):
     assert load(words) == SETTINGS
 
 
-def test_the_copied_passage_is_marked_in_clip_and_source_and_played(browser):
+def test_the_copied_passage_is_marked_in_clip_and_source_and_played_in_both(browser):
     assert count(browser, "#clip-part-4 .passage") == 1
     assert count(browser, "#clip-source .passage") >= 1
-    button = browser.find_element("css selector", "#clip-part-4 .row button:last-child")
-    browser.execute_script("arguments[0].click()", button)
-    wait_for(lambda: browser.execute_script("return players[0].currentTime > 1 && !players[0].paused"))
+    playing = "return players.map(audio => !audio.paused).indexOf(true)"
+    browser.find_element("css selector", "#clip-part-4 .copied").click()
+    assert browser.execute_script(playing) == 2
+    browser.execute_script("players[2].currentTime = 1.7")
+    wait_for(lambda: browser.execute_script(playing) == 0)  # after the clip's 2 s, the source's
+    assert browser.execute_script("return players[0].currentTime") == pytest.approx(1, abs=0.4)
+    browser.execute_script("players[0].currentTime = 2.7")
+    wait_for(lambda: browser.execute_script(playing) == -1)
+    assert browser.execute_script("return players[0].currentTime") == pytest.approx(3, abs=0.5)
     left = browser.execute_script("return document.querySelector('#clip-source .playhead').style.left")
     assert float(left.rstrip("%")) > 20
+    # one of them alone, next to the other
+    browser.find_element("css selector", "#clip-part-4 summary").click()
+    clip, source = browser.find_elements("css selector", "#clip-part-4 .cut")
+    assert (clip.text, source.text) == ("part-4, 0.0 to 2.0 s", "source, 1.0 to 3.0 s")
+    source.click()
+    assert browser.execute_script(playing) == 0
     # paused and moved by the user, it plays on past the passage
     browser.execute_script("players[0].pause(); players[0].currentTime = 3.6; players[0].play()")
     wait_for(lambda: browser.execute_script("return players[0].currentTime > 3.8"))
-    browser.execute_script("pauseAllExcept(null)")
+
+
+def test_a_paused_passage_is_not_followed_by_the_other(browser):
+    browser.find_element("css selector", "#clip-part-4 .copied").click()
+    wait_for(lambda: browser.execute_script("return players[2].currentTime > 0.1"))
+    browser.execute_script("players[2].pause(); players[2].currentTime = 1.6; players[2].play()")
+    wait_for(lambda: browser.execute_script("return players[2].ended"))
+    time.sleep(0.3)
+    assert browser.execute_script("return players[0].paused")
+
+
+def test_pictures_zoom_and_scroll_by_keyboard(browser):
+    def sizes():
+        view = "const {clientWidth, scrollWidth, scrollLeft} = document.querySelector('#clip-part-4 .view');"
+        return browser.execute_script(view + "return [clientWidth, scrollWidth, scrollLeft]")
+
+    width, whole, _ = sizes()
+    assert whole == width
+    assert browser.execute_script("return document.querySelectorAll('.view svg path').length") == 4
+    browser.find_element("id", "zoom").send_keys("\ue014" * 3)  # arrow right
+    assert sizes()[:2] == pytest.approx([width, 4 * width], abs=2)
+    middle = sizes()[2]
+    assert middle + width / 2 == pytest.approx(2 * width, abs=2)
+    browser.find_element("css selector", "#clip-part-4 .view").send_keys("\ue014")
+    wait_for(lambda: sizes()[2] > middle)
+    browser.execute_script("players[2].currentTime = 0.1")  # the playhead comes into view
+    wait_for(lambda: sizes()[2] < width / 2)
+
+
+def test_a_button_copies_the_command_for_more_or_selects_it(browser):
+    more = page_data(Path(browser.current_url.removeprefix("file://")))["clips"][2]["more"]
+    commands = []
+    for blocked in ("", "Object.defineProperty(navigator, 'clipboard', {value: undefined})"):
+        browser.execute_script(blocked)
+        browser.find_element("css selector", "#clip-part-4 .more").click()
+        status = browser.find_element("css selector", "#clip-part-4 [role=status]")
+        wait_for(lambda status=status: status.text)
+        commands.append(browser.find_element("css selector", "#clip-part-4 pre").text)
+    assert status.text == "Press Ctrl+C to copy it."
+    assert browser.execute_script("return getSelection().toString()").strip() == commands[1]
+    assert commands[0] != commands[1]
+    assert all(re.fullmatch(re.escape(more) + r" random-seed=\d+", command) for command in commands)
+
+
+def test_all_clips_of_a_demo_fit_on_two_screens(browser):
+    top, tallest = browser.execute_script(
+        "const cards = [...document.querySelectorAll('.clip')].map(card => card.getBoundingClientRect());"
+        "return [cards[0].top, Math.max(...cards.slice(1).map((card, i) => card.bottom - cards[i].bottom))]"
+    )
+    assert top + 6 * tallest <= 2 * 800
 
 
 def test_switching_tracks_keeps_the_position(browser):
@@ -131,10 +281,13 @@ def test_switching_tracks_keeps_the_position(browser):
     )
     assert (paused, other_paused) == (True, False)
     assert 0.3 < position < 1.5
-    browser.find_element("tag name", "body").send_keys("3")
+    play = browser.find_element("id", "play")
+    play.send_keys("3")
     assert wait_for(lambda: browser.execute_script("return active === 2 && !tracks[2].paused"))
-    browser.find_element("id", "play").click()
+    play.click()
     assert browser.execute_script("return tracks.every(audio => audio.paused)")
+    browser.find_element("id", "zoom").send_keys("1")  # elsewhere on the page a key is only a key
+    assert browser.execute_script("return active") == 2
 
 
 def test_the_play_button_follows_players_ends_and_choices(browser):
@@ -154,7 +307,7 @@ def test_the_play_button_follows_players_ends_and_choices(browser):
     assert browser.find_element("id", "position").get_attribute("value") == "0"
 
 
-def test_a_blind_comparison_hides_names_and_counts_votes(browser):
+def test_a_blind_comparison_hides_names_counts_votes_and_saves_them(browser, tmp_path):
     browser.find_element("id", "blind").send_keys(" ")
     assert browser.find_element("id", "blind").is_selected()
     assert browser.execute_script("return tracks.every(audio => audio.paused)")
@@ -171,31 +324,99 @@ def test_a_blind_comparison_hides_names_and_counts_votes(browser):
     parts = browser.find_element("id", "vote-count").text.split(", ")
     votes = {name: int(number) for name, number in (part.split(": ") for part in parts)}
     assert votes == {name: number for name, number in expected.items() if number}
+    folder = {"behavior": "allow", "downloadPath": str(tmp_path)}
+    browser.execute_cdp_cmd("Browser.setDownloadBehavior", folder)
+    browser.find_element("id", "save-votes").click()
+    saved = tmp_path / "votes-01.csv"
+    wait_for(saved.exists)
+    rows = list(csv.DictReader(saved.open()))
+    assert len(rows) == 5
+    assert {row["first"] for row in rows} | {row["second"] for row in rows} == {"part-4", "whole-4"}
+    assert sum(row["preferred"] == "part-4" for row in rows) == expected["part-4"]
 
 
-def test_controls_have_labels_and_the_console_stays_empty(browser):
-    script = """return [...document.querySelectorAll('button, select, input, audio, img')].filter(node =>
-        !(node.textContent.trim() || node.alt || node.ariaLabel || node.labels?.length)).length"""
-    assert browser.execute_script(script) == 0
-    fits = browser.execute_script("return document.documentElement.scrollWidth <= window.innerWidth")
-    assert fits
+def test_one_volume_for_all_players(browser):
+    browser.execute_script("players[1].volume = 0.3")
+    wait_for(lambda: browser.execute_script("return [...players, ...tracks].every(a => a.volume === 0.3)"))
+
+
+@pytest.mark.parametrize("in_training", [False, True])
+def test_the_keyboard_reaches_all_controls_with_a_visible_focus(browser, training, in_training):
+    if in_training:
+        browser.get(training(3).as_uri())
+    unfold = "for (const each of document.querySelectorAll('details')) each.open = true;"
+    browser.execute_script(unfold + "byId('zoom').value = 2; byId('zoom').oninput()")
+    script = """const shown = [...document.querySelectorAll('button, select, input, audio, summary, .view')];
+        return shown.filter(node => node.checkVisibility() && !node.disabled).length"""
+    expected, reached = browser.execute_script(script), set()
+    press = browser.switch_to.active_element.send_keys
+    for _ in range(6 * expected):  # a player has several controls
+        press("\ue004")  # tab
+        element = browser.switch_to.active_element
+        press = element.send_keys
+        if element.tag_name == "body":
+            break
+        reached.add(element)
+        style = "return getComputedStyle(arguments[0]).outlineStyle"
+        assert browser.execute_script(style, element) == "solid", element.get_attribute("id") or element.text
+    assert len(reached) == expected
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("in_training", [False, True])
+def test_axe_finds_nothing_at_phone_width_in_both_color_schemes(browser, training, in_training, scheme):
+    found = importlib.util.find_spec("axe_core_python")
+    if not found:
+        pytest.skip("needs axe-core-python")
+    media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
+    resize(browser, 360, 740)
+    browser.get(training(3).as_uri() if in_training else browser.current_url)
+    browser.execute_script("""byId('zoom').value = 4; byId('zoom').oninput(); byId('blind').click();
+        for (const each of document.querySelectorAll('details')) each.open = true;
+        for (const each of document.querySelectorAll('.more')) each.click(); byId('vote-0').click()""")
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= 360
+    browser.execute_script((Path(found.origin).parent / "axe.min.js").read_text())
+    violations = browser.execute_async_script("axe.run().then(arguments[0])")["violations"]
+    assert [(each["id"], [node["html"] for node in each["nodes"]]) for each in violations] == []
     assert messages(browser) == []
 
 
-def test_the_report_of_a_training_in_progress(browser, tmp_path):
-    source = tone(4.0)
-    clips = [
-        report.clip("source", source, RATE),
-        report.clip("phase-autoencoder-epoch-00001", source, RATE),
-    ]
-    path = tmp_path / "report.html"
-    losses = {"phase autoencoder": [[0.5, 1, 1.0]]}
-    report.write(path, clips, losses, load(["demo"]), {"so far": "phase-autoencoder, epoch 1 of 75"})
+def test_the_report_of_a_training_in_progress(browser, training):
+    path = training(1)
     browser.get(path.as_uri())
     script = "return [...document.querySelectorAll('#clips audio')].map(audio => audio.readyState > 1)"
     wait_for(lambda: browser.execute_script(script) == [True, True])
     assert "epoch 1 of 75" in browser.find_element("id", "facts").text
-    assert browser.find_element("id", "in-training").is_displayed()
+    assert "Time left: about 10 min" in browser.find_element("id", "in-training").text
     assert not browser.find_element("id", "losses-section").is_displayed()
     assert not browser.find_element("id", "compare").is_displayed()
+    assert messages(browser) == []
+
+
+def test_in_training_the_page_reloads_but_not_while_a_clip_plays(browser, training, page):
+    path = training(3)
+    browser.get(path.as_uri())
+    resize(browser, 1280, 400)
+    browser.execute_script("""players[1].volume = 0.5; byId('settings-details').open = true;
+        byId('zoom').value = 3; byId('zoom').oninput(); players[1].currentTime = 1.5; players[1].loop = true;
+        byId('settings-summary').focus(); scrollTo(0, 300); window.isOld = true; players[1].play()""")
+    training(5)
+    browser.execute_script("reload()")
+    assert browser.execute_script("return window.isOld && !players[1].paused")
+    browser.execute_script("players[1].pause(); players[1].currentTime = 1.5")
+    browser.execute_script("byId('reload').checked = false; reload()")
+    assert browser.execute_script("return window.isOld")
+    browser.execute_script("byId('reload').checked = true; reload()")
+    wait_for(lambda: browser.execute_script("return !window.isOld && document.readyState === 'complete'"))
+    assert count(browser, "#clip-phase-spliced-epoch-00005") == 1
+    assert "after 5 epochs" in browser.find_element("id", "losses").text
+    kept = """return [players[1].volume, players[1].currentTime, byId('settings-details').open,
+        byId('zoom').value, document.activeElement.id, scrollY]"""
+    wait_for(lambda: browser.execute_script(kept) == [0.5, 1.5, True, "3", "settings-summary", 300])
+    # the finished report does not reload
+    shutil.copy(page, path)
+    browser.execute_script("reload()")
+    wait_for(lambda: browser.execute_script("return document.title") == "JOANNA: 01")
+    assert not browser.find_element("id", "in-training").is_displayed()
     assert messages(browser) == []

@@ -151,7 +151,27 @@ def test_hints_name_what_is_wrong():
     assert problems(other) == []
     assert problems(song) == ["it copies the song"]
     assert "it loops" in problems(np.tile(other[: 3 * RATE], 4))
-    assert problems(white_noise())[-1] == "it is as close to noise as to the song"
+    assert problems(white_noise())[0] == "it is as close to noise as to the song"
+
+
+def test_a_clip_is_summed_up_in_plain_words():
+    song, other = melody(), melody(seed=1)
+    reference = scores.Reference(song, RATE, HOP)
+
+    def summary(audio, **values):
+        return reference.summary({**reference.score(audio), **values})
+
+    assert summary(other, loop=0) == "sounds like the song; new music, 0% copied; no loops"
+    assert summary(song) == "sounds like the song; 100% copied from the song; no loops"
+    assert summary(other, copied=0.44, loop=1.2) == (
+        "sounds like the song; 44% copied from the song; no loops over 1.2 s"
+    )
+    noise = "does not sound like the song; new music, 0% copied"
+    assert summary(white_noise(), loop=0) == f"{noise}; no loops"
+    assert summary(white_noise(), loop=7.5) == f"{noise}; repeats a passage of 7.5 s"
+    assert summary(np.zeros(5 * RATE)).startswith("silent, or too short to compare; ")
+    reference.baselines["copied-halves"] = 0.6
+    assert "44% copied, but the song repeats 60% of itself" in summary(other, copied=0.44)
 
 
 def test_the_keys_of_scores_yaml_and_their_order():
@@ -193,6 +213,7 @@ def test_a_row_of_the_table_is_all_that_a_new_score_needs(monkeypatch):
     peak = scores.Score(
         *("peak", "peak", "{:.1f} RMS", lambda pair: abs(pair.clip.signal).max(), "less is more even"),
         {"peak": ("song", lambda song: abs(song.signal).max())},
+        verdict=lambda values, own: (f"peaks of {values['peak'] / own['peak']:.0f}", "limit it"),
     )
     monkeypatch.setattr(scores, "SCORES", (*scores.SCORES, peak))
     reference = scores.Reference(melody(), RATE, HOP)
@@ -201,6 +222,8 @@ def test_a_row_of_the_table_is_all_that_a_new_score_needs(monkeypatch):
     text = f"{clip['peak']:.1f} RMS (song {reference.baselines['peak']:.1f} RMS)"
     assert reference.line(clip).endswith(f", peak {text}")
     assert ("peak", f"{text}: less is more even") in reference.describe(clip)
+    assert reference.summary(clip).endswith(f"; peaks of {clip['peak'] / reference.baselines['peak']:.0f}")
+    assert reference.hints(clip)[-1] == "limit it"
 
 
 def test_clips_shorter_than_the_windows_are_scored():
