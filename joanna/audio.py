@@ -45,7 +45,7 @@ def load_audio(
     """Load a recording as mono audio without the silence at its beginning and end.
 
     Args:
-        path: a recording of any rate and number of channels in a format that libsndfile reads.
+        path: a recording of any rate and number of channels in a format that libsndfile or ffmpeg reads.
         sample_rate: sample rate of the result, Hz.
         setting: setting that holds the path, for messages.
         start: seconds left out at the beginning.

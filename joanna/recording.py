@@ -1,10 +1,12 @@
-"""Recordings of all formats that libsndfile reads, in blocks and to their real end."""
+"""Recordings of all formats that libsndfile and ffmpeg read, in blocks and to their real end."""
 
 import contextlib
 import math
 import os
 import re
 import shlex
+import struct
+import subprocess
 import threading
 import warnings
 from collections.abc import Callable
@@ -24,6 +26,10 @@ _MAX_FRAMES = 2**35  # libsndfile states more for a file of unknown length
 _KILOBITS = (
     (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
     (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
+)
+# first bytes of files in which a frame of an mp3 is chance; the last ones are of mp4, mkv, wma and aac
+_OTHER_FORMATS = (
+    b"RIF[FX]|RF64|riff|FORM|caff|fLaC|OggS|\\.snd|....ftyp|\x1aE\xdf\xa3|0&\xb2u|\xff[\xf0\xf1\xf8\xf9]"
 )
 _SIZE_ERROR = 4096  # bytes by which programs err in the size of a file
 # in the log of libsndfile: the size that a file states, and the one it has
@@ -45,7 +51,8 @@ class Recording:
             for close in (opened.close, *(sound.close for sound in opened.sounds)):
                 closing.callback(close)
             self._closing = closing.pop_all()
-        self._sounds, self._frames, self._unread = opened.sounds, opened.frames, opened.unread
+        self._sounds, self._frames = opened.sounds, opened.frames
+        self._unread, self._failure = opened.unread, opened.failure
         first, self._path, self._position, self.notes = self._sounds[0], path, 0, []
         self.rate, self.channels = first.samplerate, first.channels
         if any((sound.samplerate, sound.channels) != (self.rate, self.channels) for sound in self._sounds):
@@ -119,6 +126,8 @@ class Recording:
                 f"damaged, or of several parts: read {found:.1f} s, but not the last {unread / 1e6:.2f} MB "
                 f"of the file; {_conversion(self._path)}"
             )
+        elif failure := self._failure():
+            self.notes.append(f"cut off or damaged: read {found:.1f} s (ffmpeg: {failure})")
         self.seconds = found
 
 
@@ -149,21 +158,42 @@ class _Opened(NamedTuple):
     before: int = 0  # frames before the first one
     unread: Callable[[], int] = lambda: 0  # bytes of the file that were not read, at the end
     close: Callable[[], None] = lambda: None
+    failure: Callable[[], str] = lambda: ""  # what the decoder reports, at the end
 
 
 def _open_sounds(file, path, name):
-    """Open the sounds of a file; UserError if they cannot be read."""
+    """Open the sounds of a file; UserError if neither libsndfile nor ffmpeg reads it."""
+    try:
+        return _open_with_libsndfile(file, path)
+    except (RuntimeError, ValueError, TypeError) as error:  # LibsndfileError is a RuntimeError
+        reason = str(getattr(error, "error_string", error)).rstrip(".")
+    try:
+        sound = _Decoded(path)
+        return _Opened([sound], sound.frames, failure=sound.failure)
+    except OSError as error:
+        advice = (
+            f"ffmpeg, which reads m4a, aac, wma, videos and more, cannot be started ({error.strerror}): "
+            "install it, for example with 'apt install ffmpeg' or 'brew install ffmpeg', or export the "
+            "recording as wav"
+        )
+    except RuntimeError as error:
+        reason, advice = f"{reason}; ffmpeg: {error}", "choose another file, or export it again, as wav"
+    raise UserError(f"{name}: not a readable recording ({reason}); {advice}")
+
+
+def _open_with_libsndfile(file, path):
+    """Open the sounds of a file; RuntimeError, ValueError or TypeError if they cannot be read."""
     try:
         import soundfile
     except (ImportError, OSError) as error:  # OSError: its libsndfile is missing
         try:
             wav = _PlainWav(file)
-            return _Opened([wav], wav.frames)
         except Exception:  # scipy raises exceptions of many types
-            raise UserError(
-                f"{name}: not a PCM or float wav, and soundfile, which reads other formats, cannot be "
-                f"loaded ({error}); install it, or {_conversion(path)}"
-            ) from None
+            reason = (
+                f"not a PCM or float wav; soundfile, which reads other formats, cannot be loaded: {error}"
+            )
+            raise RuntimeError(reason) from None
+        return _Opened([wav], wav.frames)
     head, size = file.read(_HEAD), path.stat().st_size
     mp3 = _Mp3.find(file, size)
     try:
@@ -176,12 +206,11 @@ def _open_sounds(file, path, name):
         if mp3 and sounds[0].format == "MP3":
             return mp3.open(file, size)
         return _Opened(sounds, sum(sound.frames for sound in sounds), 0, lambda: size - walked)
-    except (RuntimeError, ValueError, TypeError) as error:  # LibsndfileError is a RuntimeError
+    except RuntimeError:
         if mp3 and not mp3.first:
             with contextlib.suppress(RuntimeError):
                 return mp3.open(file, size)
-        reason = getattr(error, "error_string", error)
-        raise UserError(f"{name}: not a readable recording ({reason}); {_conversion(path)}") from None
+        raise
 
 
 class _Bytes:
@@ -255,7 +284,7 @@ class _Mp3(NamedTuple):
         frame = next(
             filter(partial(_is_mp3_frame, head), map(re.Match.start, re.finditer(b"\xff", head))), -1
         )
-        if frame < 0 or (frame and re.match(b"RIF[FX]|RF64|riff|FORM|caff|fLaC|OggS|\\.snd", head)):
+        if frame < 0 or (frame and re.match(_OTHER_FORMATS, head, re.DOTALL)):
             return None
         position, head = position + frame, head[frame:]
         tag = re.search(b"(?:Xing|Info)...(.)(....)(....)", head[:256], re.DOTALL)
@@ -310,7 +339,9 @@ def _is_mp3_frame(head, start):
     rates = [44100, 48000, 32000][rate] >> {3: 0, 2: 1, 0: 2}[version]
     kilobits = _KILOBITS[version == 3][header[2] >> 4]
     length = (144000 if version == 3 else 72000) * kilobits // rates + (header[2] >> 1 & 1)
-    return start + length + 2 > len(head) or bool(re.match(sync, head[start + length :][:2], re.DOTALL))
+    following = head[start + length :][:2]
+    # behind other bytes a frame without another one is chance
+    return (start == 0 and len(following) < 2) or bool(re.match(sync, following, re.DOTALL))
 
 
 class _PlainWav:
@@ -346,3 +377,60 @@ class _PlainWav:
 
     def close(self) -> None:
         pass
+
+
+class _Decoded:
+    """What ffmpeg decodes of a file, through a pipe, with the methods of soundfile's SoundFile."""
+
+    frames, extra_info = _MAX_FRAMES, ""  # an au from a pipe does not state its length
+
+    def __init__(self, path: Path):
+        """Start ffmpeg; OSError if that is impossible, RuntimeError if it finds no audio."""
+        command = ["ffmpeg", "-v", "error", "-protocol_whitelist", "file", "-i", f"file:{path}"]
+        command += ["-c:a", "pcm_f32be", "-f", "au", "pipe:1"]
+        nothing, pipe = subprocess.DEVNULL, subprocess.PIPE
+        self._process: Any = subprocess.Popen(command, stdin=nothing, stdout=pipe, stderr=pipe)
+        self._error = ""
+        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._listener.start()
+        with contextlib.ExitStack() as closing:
+            closing.callback(self.close)
+            self.samplerate, self.channels = self._read_header()
+            closing.pop_all()
+
+    def _read_header(self):
+        header = self._process.stdout.read(24)
+        if len(header) < 24:
+            raise RuntimeError(self.failure() or "no audio in it")
+        _, start, _, _, rate, channels = struct.unpack(">4s5I", header)
+        self._process.stdout.read(start - 24)
+        return rate, channels
+
+    def _listen(self):
+        """Keep the first line of what ffmpeg reports, the most specific one; read all, or it would wait."""
+        for line in self._process.stderr:
+            self._error = self._error or re.sub(r"^(\[.*?\] *)+", "", line.decode(errors="replace")).strip()
+
+    def failure(self) -> str:
+        """What ffmpeg reports, once it has ended; empty if all is well."""
+        self._listener.join()
+        code = self._process.wait()
+        if "not contain any stream" in self._error:
+            return "no audio in it"
+        return self._error or (f"ended with code {code}" if code else "")
+
+    def seekable(self) -> bool:
+        return False
+
+    def read(self, out: np.ndarray) -> np.ndarray:
+        data = self._process.stdout.read(out.nbytes)
+        count = len(data) // (4 * self.channels)
+        out[:count] = np.frombuffer(data, ">f4", count * self.channels).reshape(count, self.channels)
+        return out[:count]
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.stdout.close()  # for a process that this one started
+        self._listener.join()
+        self._process.stderr.close()
+        self._process.wait()

@@ -2,6 +2,7 @@
 
 import math
 import re
+import shutil
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,9 +13,9 @@ from joanna.errors import UserError
 from joanna.recording import Recording
 from joanna.settings import hop
 
-# suffixes of the recordings in a folder, and of what libsndfile does not read
+# suffixes of the recordings in a folder, and of those that only ffmpeg reads
 _SUFFIXES = set(".wav .flac .ogg .oga .opus .mp3 .aif .aiff .aifc .au .caf .w64 .rf64".split())
-_UNREADABLE = set(".m4a .m4b .aac .wma .mp4 .mov .mkv .webm .ape .wv .amr .ac3".split())
+_FFMPEG_SUFFIXES = set(".m4a .m4b .aac .wma .mp4 .mov .mkv .webm .ape .wv .amr .ac3".split())
 
 
 class Source(NamedTuple):
@@ -47,11 +48,11 @@ def source_files(root: Path, settings: dict) -> list[Path]:
     path = source_path(root, settings)
     if path.is_file():
         return [path]
-    recordings = _files_of(path, _SUFFIXES)
+    others = _files_of(path, _FFMPEG_SUFFIXES)
+    recordings = sorted([*_files_of(path, _SUFFIXES), *(others if shutil.which("ffmpeg") else [])])
     if not recordings:
         reason = "no recordings in it" if path.is_dir() else "no such file"
-        others = _files_of(path, _UNREADABLE)
-        reason += f" that can be read ({_convert(others)})" if others else ""
+        reason += f" that can be read ({_without_ffmpeg(others)})" if others else ""
         raise UserError(f"source {path}: {reason}; put a recording there or set 'source'")
     return recordings
 
@@ -65,9 +66,9 @@ def _files_of(folder, suffixes):
     )
 
 
-def _convert(files):
+def _without_ffmpeg(files):
     names = ", ".join(file.name for file in files[:3]) + (", ..." if len(files) > 3 else "")
-    return f"{names}: convert {'it' if len(files) == 1 else 'them'} to wav or flac, with ffmpeg for example"
+    return f"{names}: install ffmpeg, which reads {'it' if len(files) == 1 else 'them'}, or convert to wav"
 
 
 def load_source(root: Path, settings: dict) -> Source:
@@ -100,8 +101,8 @@ def load_source(root: Path, settings: dict) -> Source:
     if len(parts) > 1:
         longest = max(map(len, parts)) / rate
         notes.append(f"{len(parts)} recordings, at most {longest:.1f} s of each")
-    if others := _files_of(source_path(root, settings), _UNREADABLE):
-        notes.append(f"skipped {_convert(others)}")
+    if others := sorted({*_files_of(source_path(root, settings), _FFMPEG_SUFFIXES)} - {*files}):
+        notes.append(f"skipped {_without_ffmpeg(others)}")
     return Source(np.concatenate(parts), notes, found)
 
 

@@ -38,7 +38,8 @@ def test_every_wav_variant_gives_the_tone(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", wavs.unreadable())
-def test_unreadable_files_are_refused(tmp_path, name):
+def test_unreadable_files_are_refused(tmp_path, monkeypatch, name):
+    monkeypatch.setenv("PATH", str(tmp_path))  # without ffmpeg, which reads one of them
     path = tmp_path / "broken.wav"
     path.write_bytes(wavs.unreadable()[name])
     with pytest.raises(UserError, match="broken.wav") as refused:

@@ -1,9 +1,14 @@
 """Files of other programs are read to their end, or a sentence says what is missing."""
 
 import io
+import os
 import re
+import shlex
+import shutil
 import struct
+import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -173,8 +178,131 @@ def test_streams_of_another_rate_in_a_row_are_refused(tmp_path):
         Recording(path, "source")
 
 
+STEREO = np.stack([SONG, -0.5 * SONG], axis=1).astype(np.float32)
+
+
+@pytest.fixture
+def no_ffmpeg(monkeypatch, tmp_path):
+    """A folder that is alone on the PATH."""
+    folder = tmp_path / "programs"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", str(folder))
+    return folder
+
+
+@pytest.fixture
+def stand_in(no_ffmpeg):
+    """Write a file of shell commands, which a program in the place of ffmpeg runs; AU is a stereo song."""
+    program, song = no_ffmpeg / "ffmpeg", no_ffmpeg / "a.au"
+    program.write_text('#!/bin/sh\nwhile [ "$1" != -i ]; do shift; done\neval "$(/bin/cat < "${2#file:}")"\n')
+    program.chmod(0o755)
+    header = struct.pack(">4s5I4x", b".snd", 28, 2**32 - 1, 6, RATE, 2)
+    song.write_bytes(header + STEREO.astype(">f4").tobytes())
+
+    def write(path, commands):
+        path.write_text(f": ....ftyp\n{commands.replace('AU', shlex.quote(str(song)))}\n")
+        return path
+
+    return write
+
+
+@pytest.mark.parametrize("name", ["a.m4a", "-i.mp4", "http:a 'b.mkv"])
+def test_ffmpeg_decodes_what_libsndfile_does_not_read(tmp_path, monkeypatch, stand_in, name):
+    monkeypatch.chdir(tmp_path)
+    path = stand_in(Path(name), "exec /bin/cat AU")
+    with Recording(path, "source") as recording:
+        assert (recording.rate, recording.channels) == (RATE, 2)
+        np.testing.assert_array_equal(recording.read(10**9), STEREO)
+        assert (recording.ended, recording.seconds, recording.notes) == (True, 3, [])
+    with Recording(path, "source") as recording:
+        recording.skip(50000)
+        parts = [recording.read(count) for count in (5, 9000)]
+    np.testing.assert_array_equal(np.concatenate(parts), STEREO[50000:59005])
+
+
+def test_ffmpeg_ends_when_reading_does(tmp_path, stand_in):
+    endless = stand_in(tmp_path / "a.m4a", f"echo $$ > '{tmp_path}/id'; while :; do /bin/cat AU; done")
+    open_files = len(os.listdir("/dev/fd"))
+    with Recording(endless, "source") as recording:
+        assert len(recording.read(10**6)) == 10**6
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "id").read_text()), 0)
+    with pytest.raises(UserError):
+        Recording(stand_in(tmp_path / "b.m4a", "read line; echo $line >&2"), "source")
+    assert len(os.listdir("/dev/fd")) == open_files
+
+
+@pytest.mark.parametrize(
+    ("commands", "reason"),
+    [
+        ("echo '[in#0 @ 0x1] moov atom not found\nError opening' >&2; exit 1", "moov atom not found"),
+        ("echo 'Output file #0 does not contain any stream' >&2; exit 1", "no audio in it"),
+        ("exit 3", "ended with code 3"),
+    ],
+)
+def test_what_ffmpeg_cannot_read_is_refused_with_its_reason(tmp_path, stand_in, commands, reason):
+    with pytest.raises(UserError) as refused:
+        Recording(stand_in(tmp_path / "a.m4a", commands), "source a.m4a")
+    words = "source a.m4a: not a readable recording (Format not recognised; ffmpeg: {}); choose another file"
+    assert str(refused.value).startswith(words.format(reason))
+
+
+def test_what_ffmpeg_reports_of_a_damaged_file_is_said(tmp_path, stand_in):
+    errors = "echo '[mov @ 0x1] partial file' >&2; for i in $(/usr/bin/seq 20000); do echo error >&2; done"
+    with Recording(stand_in(tmp_path / "a.m4a", f"{errors}; exec /bin/cat AU"), "source") as recording:
+        assert len(recording.read(10**9)) == len(SONG)
+        assert recording.notes == ["cut off or damaged: read 3.0 s (ffmpeg: partial file)"]
+
+
+def test_without_ffmpeg_a_sentence_names_it(tmp_path, no_ffmpeg):
+    path = tmp_path / "a.m4a"
+    # by chance it has what looks like a frame of an mp3
+    path.write_bytes(b"1234ftypM4A ".ljust(2**16 - 100, b"\0") + b"\xff\xfb\x90\0".ljust(1000, b"\0"))
+    for data in (path.read_bytes(), b"hello, not audio"):
+        path.write_bytes(data)
+        with pytest.raises(UserError, match=r"a.m4a: not a .*\); ffmpeg, which reads m4a, .*: install it"):
+            Recording(path, f"source {path}")
+
+
+needs_ffmpeg = pytest.mark.skipif(not shutil.which("ffmpeg"), reason="needs ffmpeg")
+PICTURE = ["-f", "lavfi", "-i", "color=size=64x48:rate=5:duration=3"]
+
+
+def encode_with_ffmpeg(path, *pictures):
+    """A file of the song, in the format of its suffix."""
+    song = path.with_name("song.wav")
+    song.write_bytes(encode("WAV"))
+    command = ["ffmpeg", "-v", "error", "-i", song, *pictures, path]
+    subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
+    return path.read_bytes()
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize("suffix", ["m4a", "aac", "wma", "mp4", "mov", "mkv"])
+def test_files_of_ffmpeg_itself_are_read(tmp_path, suffix):
+    data = encode_with_ffmpeg(tmp_path / f"a.{suffix}", *PICTURE * suffix.startswith("m"))
+    samples, notes = read(tmp_path, data)
+    assert notes == []
+    assert_song(samples, seconds=0.1)
+
+
+@needs_ffmpeg
+def test_ffmpeg_says_what_is_wrong_with_a_file(tmp_path):
+    path = tmp_path / "a.mkv"
+    data = encode_with_ffmpeg(path)
+    samples, notes = read(tmp_path, data[: len(data) // 2])
+    assert 0 < len(samples) < 2 * RATE
+    assert re.fullmatch(r"cut off or damaged: read [01].\d s \(ffmpeg: .*ended prematurely.*\)", notes[0])
+    data = encode_with_ffmpeg(tmp_path / "a.m4a")  # its index is at the end
+    with pytest.raises(UserError, match=r"; ffmpeg: moov atom not found\)"):
+        read(tmp_path, data[: len(data) // 2])
+    subprocess.run(["ffmpeg", "-v", "error", "-y", *PICTURE, path], check=True, stdin=subprocess.DEVNULL)
+    with pytest.raises(UserError, match=r"; ffmpeg: no audio in it\)"):
+        Recording(path, "source")
+
+
 @pytest.mark.parametrize("bits", [8, 16, 24, 32])
-def test_without_libsndfile_plain_wavs_are_read_and_others_refused(tmp_path, monkeypatch, bits):
+def test_without_libsndfile_plain_wavs_are_read_and_others_refused(tmp_path, monkeypatch, no_ffmpeg, bits):
     monkeypatch.setitem(sys.modules, "soundfile", None)
     path = tmp_path / "a.wav"
     path.write_bytes(wavs.wav(wavs.format_chunk(1, 2, bits), wavs.chunk(b"data", wavs.tone_bytes(bits, 2))))
@@ -182,6 +310,6 @@ def test_without_libsndfile_plain_wavs_are_read_and_others_refused(tmp_path, mon
     np.testing.assert_allclose(loaded.audio, wavs.TONE, atol=1e-2)
     path.write_bytes(MP3)
     with pytest.raises(
-        UserError, match="a.wav: not a PCM or float wav, and soundfile, .* install it, or convert"
+        UserError, match="a.wav: not a .*; soundfile, which reads other formats, cannot be loaded: .*install"
     ):
         audio.load_audio(path, wavs.RATE)

@@ -77,7 +77,8 @@ def test_recordings_that_end_before_start_are_skipped_or_refused(tmp_path, album
         source.load_source(tmp_path, settings(album, start=5))
 
 
-def test_a_folder_includes_its_sub_folders_and_names_what_cannot_be_read(tmp_path, album):
+def test_a_folder_includes_its_sub_folders_and_names_what_cannot_be_read(tmp_path, monkeypatch, album):
+    monkeypatch.setenv("PATH", str(tmp_path))  # without ffmpeg
     for path in ("b/1.wav", "b/.hidden/1.wav", ".trash/1.wav"):
         (album / path).parent.mkdir(parents=True, exist_ok=True)
         save(album / path, tone(0.5, pitch=600))
@@ -85,11 +86,14 @@ def test_a_folder_includes_its_sub_folders_and_names_what_cannot_be_read(tmp_pat
     names = [path.relative_to(album).as_posix() for path in source.source_files(tmp_path, settings("album"))]
     assert names == ["1.WAV", "2.wav", "b/1.wav"]
     notes = source.load_source(tmp_path, settings("album")).notes
-    assert notes[-1] == "skipped 3.m4a: convert it to wav or flac, with ffmpeg for example"
+    assert notes[-1] == "skipped 3.m4a: install ffmpeg, which reads it, or convert to wav"
     (tmp_path / "new").mkdir()
     (album / "b" / "3.m4a").rename(tmp_path / "new" / "3.m4a")
-    with pytest.raises(UserError, match=r"no recordings in it that can be read \(3.m4a: convert it"):
+    with pytest.raises(UserError, match=r"no recordings in it that can be read \(3.m4a: install ffmpeg"):
         source.source_files(tmp_path, settings("new"))
+    (tmp_path / "ffmpeg").write_text("")
+    (tmp_path / "ffmpeg").chmod(0o755)
+    assert source.source_files(tmp_path, settings("new")) == [tmp_path / "new" / "3.m4a"]
 
 
 def test_a_recording_without_a_stated_length_takes_part_in_a_folder(tmp_path, album):
