@@ -17,8 +17,8 @@ settings = {
     "frame-length": 2048,  # samples per frame
     "overlap": 2,  # overlapping number for STFT: hop = frame-length / overlap
     "magnitude-power": 0.5,  # exponent of the magnitudes: 1 is linear, less lets quiet sounds count more
-    "start": 0.0,  # seconds skipped at the beginning of the source, or of each recording in it
-    "seconds": 0.0,  # seconds of the source to learn from at most; 0: as many as the sections take
+    "start": 0.0,  # seconds (or 1:30) skipped at the beginning of the source, or of each recording in it
+    "seconds": 0.0,  # seconds (or 0:20) of the source to learn from at most; 0: as many as the sections take
     "section-count": 8,  # sections the source is cut into; auto: as many as the whole source takes
     "block-count": 175,  # blocks per section, at most; a block is a hop, 64 ms by default
     # the networks
@@ -44,7 +44,7 @@ settings = {
     # generation
     "method": "both",  # part (a new frame joins the input), whole (the output is the next input) or both
     "sequence-lengths": [24, 48],  # frames the generator looks at; one wav per length and method
-    "generate-seconds": 20.0,  # seconds each wav lasts
+    "generate-seconds": 20.0,  # seconds (or 1:00) each wav lasts
     "seed-section": 0,  # section whose first frames start the generation, counted from 0
     "seed-source": "",  # a recording to start from instead; empty: the section
     "variation": 0.4,  # dropout rate of the encoder while it generates: 0 none, more varies more

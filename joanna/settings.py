@@ -11,6 +11,7 @@ import re
 import reprlib
 import shlex
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 
 import yaml
@@ -33,6 +34,7 @@ class Setting:
     choices: tuple[str, ...] = ()  # words allowed
     stage: str = ""  # stage whose files, and those of later stages, depend on it; empty: none
     training_only: bool = False  # whether trained weights can be used with another value
+    duration: bool = False  # whether it is in seconds, which may be written as minutes:seconds
 
 
 SETTINGS = {
@@ -45,8 +47,8 @@ SETTINGS = {
     "frame-length": Setting(int, 16, 65536, stage="preprocess"),
     "overlap": Setting(int, 2, 64, stage="preprocess"),
     "magnitude-power": Setting(float, 0.1, 1.0, stage="preprocess"),
-    "start": Setting(float, 0.0, 86400.0, stage="preprocess"),
-    "seconds": Setting(float, 0.0, 86400.0, stage="preprocess"),
+    "start": Setting(float, 0.0, 86400.0, stage="preprocess", duration=True),
+    "seconds": Setting(float, 0.0, 86400.0, stage="preprocess", duration=True),
     "section-count": Setting(int, 1, 100000, choices=("auto",), stage="preprocess"),
     "block-count": Setting(int, 2, 1000000, stage="preprocess"),
     "layer-count": Setting(int, 1, 64, stage="autoencoder"),
@@ -67,7 +69,7 @@ SETTINGS = {
     "own-share": Setting(float, 0.0, 1.0, stage="lstm", training_only=True),
     "method": Setting(str, choices=("part", "whole", "both")),
     "sequence-lengths": Setting(list, 1, 65536),
-    "generate-seconds": Setting(float, 0.1, 86400.0),
+    "generate-seconds": Setting(float, 0.1, 86400.0, duration=True),
     "seed-section": Setting(int, 0),
     "seed-source": Setting(str),
     "variation": Setting(float, 0.0, 0.99),
@@ -254,8 +256,9 @@ def _suggestion(word):
 
 
 def _read_value(key, text):
-    # YAML would see a comment in 'No #5.wav', a number in '01' and 90 in 1:30
-    if (key in SETTINGS and SETTINGS[key].type is str) or re.fullmatch(r"\d+(:\d+)+", text):
+    # YAML would see a comment in 'No #5.wav', a number in '01', 90 in 1:30 and a dictionary in 1:
+    is_text = key in SETTINGS and (SETTINGS[key].type is str or SETTINGS[key].duration)
+    if is_text or re.fullmatch(r"\d+(:\d+)+", text):
         return text
     try:
         return yaml.safe_load(text)
@@ -323,9 +326,10 @@ def _checked_value(key, value, setting):
         return value
     if setting.type is float and type(value) in (int, str):  # YAML takes 1e-4 for a word
         with contextlib.suppress(ValueError, OverflowError):
-            value = float(value)
+            value = _seconds(value) if setting.duration and ":" in str(value) else float(value)
     bounds = f"{setting.low} to {setting.high}" if setting.high < math.inf else f"{setting.low} or more"
     possible, expected = type(value) is setting.type, _NAMES[setting.type]
+    expected += " of seconds, or minutes:seconds" * setting.duration
     if setting.type in (int, float):
         expected += f", {bounds}" + "".join(f", or {choice}" for choice in setting.choices)
         if possible:
@@ -339,6 +343,19 @@ def _checked_value(key, value, setting):
     if not possible:
         raise UserError(f"{key} is {_shortened(value)}; expected {expected}")
     return value
+
+
+def _seconds(text):
+    """Seconds of minutes:seconds or hours:minutes:seconds; ValueError if the text is neither.
+
+    They are those of the decimal number, to the last bit: 1:30.1 is 90.1.
+    """
+    if not re.fullmatch(r"\d+(:[0-5]?\d){1,2}(\.\d+)?", text):
+        raise ValueError(text)
+    seconds = Decimal(0)
+    for part in text.split(":"):
+        seconds = 60 * seconds + Decimal(part)
+    return float(seconds)
 
 
 def _check_file_names(settings):

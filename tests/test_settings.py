@@ -8,6 +8,7 @@ from helpers import tiny_run
 import config
 from joanna.audio import wav_bytes
 from joanna.errors import UserError
+from joanna.run import Run
 from joanna.settings import SETTINGS, load
 
 CONTRACT = {
@@ -71,6 +72,22 @@ def test_a_clip_has_the_seeds_of_its_training_and_of_its_generation(tmp_path):
         assert (loaded["dropout"], loaded["random-seed"]) == (0.1, seed)
 
 
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("1:30", 90), ("0:20", 20), ("1:30.1", 90.1), ("01:05", 65), ("1:02:03", 3723), ("90:00", 5400)]
+    + [("90", 90), ("1e2", 100), ("0.5", 0.5)],
+)
+def test_seconds_may_be_given_as_minutes_and_seconds(tmp_path, monkeypatch, text, seconds):
+    keys, path = ("start", "seconds", "generate-seconds"), tmp_path / "settings.yaml"
+    path.write_text("".join(f"{key}: {text}\n" for key in keys))
+    runs = [Run(load(words), tmp_path) for words in ([f"{key}={text}" for key in keys], [str(path)])]
+    monkeypatch.setattr(config, "settings", {**config.settings, **dict.fromkeys(keys, text)})
+    for run in (*runs, Run(load([]), tmp_path)):
+        run.save_settings()
+        saved = yaml.safe_load(run.settings_file.read_text())
+        assert [saved[key] for key in keys] == [run.settings[key] for key in keys] == 3 * [seconds]
+
+
 @pytest.mark.parametrize("text", ["No #5", "Live: Paris", "01", "yes", "1e3"])
 def test_text_is_not_parsed(text):
     assert load([f"source={text}"])["source"] == text
@@ -97,6 +114,13 @@ def test_any_file_name_makes_a_name_for_the_run(stem, name):
         ("dmeo", "did you mean 'demo'"),
         ("dropout=high", "expected a number, 0.0 to 0.99"),
         ("minutes=1:30", "minutes is '1:30'; expected a number"),
+        ("start=1:75", "start is '1:75'; expected a number of seconds, or minutes:seconds, 0.0 to 86400.0"),
+        ("start=1:", "start is '1:'; expected a number of seconds, or minutes:seconds"),
+        ("seconds=-1:30", "seconds is '-1:30'; expected a number of seconds, or minutes:seconds"),
+        ("seconds=", "seconds is ''; expected a number of seconds"),
+        ("start=1:2:3:4", "expected a number of seconds, or minutes:seconds"),
+        ("start=25:00:00", "start is 90000.0; expected 0.0 to 86400.0"),
+        ("generate-seconds=0:00", "generate-seconds is 0.0; expected 0.1 to 86400.0"),
         ("--dropout=0.2", "settings take no dashes: dropout=VALUE"),
         ("--dropuot", "unknown option '--dropuot'; --help lists the options"),
         ("dropout", "without spaces: dropout=VALUE"),
