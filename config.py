@@ -44,6 +44,7 @@ settings = {
     # generation
     "method": "both",  # part (a new frame joins the input), whole (the output is the next input) or both
     "sequence-lengths": [24, 48],  # frames the generator looks at; one wav per length and method
+    "whole-frames": 1,  # frames of each whole output that the clip gets: 1 the last one, or more of it
     "generate-seconds": 20.0,  # seconds (or 1:00) each wav lasts
     "seed-section": 0,  # section whose first frames start the generation, counted from 0
     "seed-source": "",  # a recording to start from instead; empty: the section

@@ -18,6 +18,7 @@ if __name__ == "__main__":
 
 import contextlib
 import io
+import json
 import os
 import shlex
 from pathlib import Path
@@ -31,13 +32,13 @@ from joanna.errors import UserError
 from joanna.progress import duration
 from joanna.resources import check_memory
 from joanna.run import Run
-from joanna.settings import hop
+from joanna.settings import hop, load
 from joanna.source import source_path
 from joanna.spectra import COMPONENTS, seed_start, sounding, split, stft
 
-# Two clips are generated at a time, each on its share of the cores: a matrix product of a few rows gains
-# little from more.
-CORES_PER_CLIP = str(max(1, (os.cpu_count() or 2) // 2))
+# Which clips a run generates. They are rows of one batch, whose size may change the last bits of each: to
+# make one again, all are generated.
+TOGETHER = ("method", "sequence-lengths", "phase-method")
 
 
 def main(run: Run, out: str = "", clip: str = "") -> None:
@@ -51,6 +52,8 @@ def main(run: Run, out: str = "", clip: str = "") -> None:
     if out:
         _check_writable(out)
     original = audio.read_clip_metadata(clip) if clip else None
+    if original:
+        run = _with_all_clips(run, clip, original)
     frames, latents, inputs = Frames.load(run), Latents.load(run), _inputs(run)
     if run.settings["load-weights"] and not (out or clip):
         if files.verify_manifest(run.manifest_file, inputs):
@@ -61,7 +64,6 @@ def main(run: Run, out: str = "", clip: str = "") -> None:
     seeds = seed_frames(run, frames)
     extra = len(seeds["phase"]) if run.settings["seed-source"] else 0
     check_memory(run.settings, "generating", len(frames) + extra)
-    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", CORES_PER_CLIP)
     from joanna import clips, generation  # TensorFlow takes seconds to import
 
     trained = generation.load_networks(run, latents)
@@ -73,9 +75,13 @@ def main(run: Run, out: str = "", clip: str = "") -> None:
     maker = clips.ClipMaker(run, frames, reconstruction)
     metadata = {"settings": trained.settings, "weights": trained.digests}
     metadata |= {"random-seed": run.settings["random-seed"], "seed": inputs.get("seed-source")}
+    metadata["together"] = {key: run.settings[key] for key in TOGETHER}
     if original:
-        metadata["name"] = original["name"]
-        best = list(maker.rank_takes(generated, metadata))[original["take"] - 1]
+        if "together" not in original:  # of an earlier version
+            metadata["name"] = original["name"]
+        made = list(maker.rank_takes(generated, metadata))
+        named = [take for take in made if take.name == original["name"]]
+        best = named[original["take"] - 1 if len(named) > 1 else 0]
         _write_again(run, best, maker.reference, clip)
     else:
         made = []
@@ -99,6 +105,18 @@ def _check_writable(out):
             return
         reason = f"{folder} is missing or cannot be written to"
     raise UserError(f"--out {out}: cannot be written, {reason}; expected a wav file in an existing folder")
+
+
+def _with_all_clips(run, clip, original):
+    """The run with the settings of all clips that were generated together with one."""
+    together = original.get("together", {})
+    if not isinstance(together, dict):
+        raise UserError(f"{clip}: its metadata is damaged; generate the clips again")
+    values = {key: together[key] for key in TOGETHER if key in together}
+    texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in values.items()}
+    words = [f"{key}={text}" for key, text in texts.items()]
+    checked = load([os.path.abspath(clip), *words], generating=True)
+    return Run({**run.settings, **{key: checked[key] for key in TOGETHER}}, run.root)
 
 
 def _inputs(run):

@@ -60,6 +60,15 @@ def seconds(function: Callable, *arguments: object) -> float:
     return time.perf_counter() - started
 
 
+def product_seconds(flops: float) -> float:
+    """Seconds that matrix products of so many operations take at the speed of a 2048 x 2048 product now."""
+    from joanna.backend import tensorflow as tf
+
+    matrix = tf.ones([2048, 2048])
+    times = [seconds(lambda: tf.matmul(matrix, matrix).numpy()) for _ in range(5)]
+    return min(times) * flops / (2 * 2048**3)
+
+
 def medians(measures: dict[str, Callable[[], float]], repeats: int) -> dict[str, float]:
     """Median result of each function, called in turns after one call to warm up."""
     turns = [{name: measure() for name, measure in measures.items()} for _ in range(repeats + 1)]

@@ -1,48 +1,41 @@
 """Seconds of audio generated per second by each method and length: ours, and model.predict per block.
 
-ours: as generate.py, two clips at a time. loop: stock Keras layers, the first blocks of one clip. Both
-generate phases only if phase-method needs them. The weights are random, which does not change the speed.
-Measured in turns, ours in its own process, because it gives each clip half of the cores.
+ours: as generate.py, two clips together. limit: the matrix products of the frames alone, at the speed of a
+2048 x 2048 product; a frame of part at length L is L rows through the LSTM layers and one through the
+others, of whole L rows through all. loop: stock Keras layers, the first blocks of one clip. The last row is
+all methods and lengths together, as in a run. All generate phases only if phase-method needs them. The
+weights are random, which does not change the speed.
 """
 
 import contextlib
-import functools
 import io
-import multiprocessing
-import os
 from itertools import product
-from pathlib import Path
 from unittest import mock
 
 import common
 import numpy as np
 
-import generate
 from joanna import fast, model
 from joanna.artifacts import Frames
 from joanna.backend import keras
 from joanna.generation import FrameGenerator, Job
 from joanna.phase import generated_components
 from joanna.run import Run
-from joanna.settings import hop, load, methods
+from joanna.settings import hop, methods
 
 CLIPS, LOOP_BLOCKS = 2, 12
 
 
-@functools.cache
-def generators(settings_file: Path) -> list[FrameGenerator]:
-    """A generator of each component."""
-    run = Run(load([str(settings_file)]), settings_file.parents[2])
-    predictor, song = model.build(run.settings).predictor, Frames.load(run)
-    names = generated_components(run.settings["phase-method"])
-    return [FrameGenerator(run, name, predictor, song, song.components[name].frames) for name in names]
-
-
-def ours(settings_file: Path, method: str, length: int) -> None:
-    """Generate two clips as generate.py does."""
-    with contextlib.redirect_stdout(io.StringIO()):
-        for generator in generators(settings_file):
-            generator.generate([Job(method, length, take) for take in range(CLIPS)])
+def flops_per_block(predictor: keras.Model, jobs: list[Job]) -> float:
+    """Floating-point operations of the matrix products of a block of each job."""
+    lstm, dense = (
+        sum(2 * np.prod(weight.shape) for layer in layers for weight in layer.weights if weight.shape[1:])
+        for layers in (
+            [layer for layer in predictor.layers if isinstance(layer, keras.layers.LSTM)],
+            [layer for layer in predictor.layers if not isinstance(layer, keras.layers.LSTM)],
+        )
+    )
+    return sum(job.length * lstm + (job.length if job.method == "whole" else 1) * dense for job in jobs)
 
 
 def loop(predictor: keras.Model, frames: np.ndarray, method: str) -> None:
@@ -52,28 +45,44 @@ def loop(predictor: keras.Model, frames: np.ndarray, method: str) -> None:
         frames = output if method == "whole" else np.concatenate([frames[1:], output[-1:]])
 
 
+def compare(run: Run, jobs: list[Job], repeats: int) -> dict[str, object]:
+    """A row of the table."""
+    settings, song = run.settings, Frames.load(run)
+    predictor = model.build(settings).predictor
+    with mock.patch.object(fast, "LSTM", keras.layers.LSTM):
+        stock = model.build(settings).predictor
+    names = generated_components(settings["phase-method"])
+    generators = [FrameGenerator(run, name, predictor, song, song.components[name].frames) for name in names]
+    clip_seconds = len(jobs) * settings["generate-seconds"]
+    blocks = settings["generate-seconds"] * settings["sample-rate"] / hop(settings)
+    loop_seconds = LOOP_BLOCKS * hop(settings) / settings["sample-rate"] / len(names)
+    seed = song.components["magnitude"].frames[: jobs[0].length]
+
+    def ours():
+        with contextlib.redirect_stdout(io.StringIO()):
+            return common.seconds(lambda: [generator.generate(jobs) for generator in generators])
+
+    measures = {
+        "ours": lambda: clip_seconds / ours(),
+        "limit": lambda: (
+            clip_seconds / (len(names) * blocks * common.product_seconds(flops_per_block(predictor, jobs)))
+        ),
+        "loop": lambda: loop_seconds / common.seconds(loop, stock, seed, jobs[0].method),
+    }
+    found = common.medians(measures, repeats)
+    return {**found, "ours / limit": found["ours"] / found["limit"]}
+
+
 def main() -> None:
     """Measure and print the table."""
-    options = common.arguments(__doc__)
-    with mock.patch.dict(os.environ, TF_NUM_INTRAOP_THREADS=generate.CORES_PER_CLIP):
-        process = multiprocessing.get_context("spawn").Pool(1)
-    with process, common.temporary_run(options.settings) as run:
-        settings, song = run.settings, Frames.load(run).components["magnitude"].frames
-        with mock.patch.object(fast, "LSTM", keras.layers.LSTM):
-            predictor = model.build(settings).predictor
-        components = len(generated_components(settings["phase-method"]))
-        clip_seconds = CLIPS * settings["generate-seconds"]
-        loop_seconds = LOOP_BLOCKS * hop(settings) / settings["sample-rate"] / components
-
-        def compare(method, length):
-            job = run.settings_file, method, length
-            measures = {
-                "ours": lambda: clip_seconds / common.seconds(process.apply, ours, job),
-                "loop": lambda: loop_seconds / common.seconds(loop, predictor, song[:length], method),
-            }
-            return {"method": method, "length": length, **common.medians(measures, options.repeats)}
-
-        figures = [compare(*job) for job in product(methods(settings), settings["sequence-lengths"])]
+    options, figures = common.arguments(__doc__), []
+    with common.temporary_run(options.settings) as run:
+        pairs = [*product(methods(run.settings), run.settings["sequence-lengths"])]
+        for method, length in pairs:
+            jobs = [Job(method, length, take) for take in range(CLIPS)]
+            figures.append({"clips": f"{method}-{length}", **compare(run, jobs, options.repeats)})
+        jobs = [Job(*pair, 0) for pair in pairs]
+        figures.append({"clips": "all", **compare(run, jobs, options.repeats)})
     common.report(figures)
 
 

@@ -7,7 +7,7 @@ freely between them. On a GPU the stock code runs: its LSTM uses the fused cuDNN
 import contextlib
 import functools
 import gc
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -164,11 +164,17 @@ class Adam(keras.optimizers.Adam):
         )
 
 
-def _apply(layers, values, rate, seeds):
-    """Output of Dense, ELU and Dropout layers, with dropout at `rate` unless it is 0; a seed for each."""
-    for layer, seed in zip(layers, tf.unstack(seeds), strict=True):
+def _apply(layers, values, rate, seeds, sizes):
+    """Output of Dense, ELU and Dropout layers, with dropout at `rate` unless it is 0.
+
+    `values` are the rows of several clips, `sizes` of each; `seeds` ``(clips, layers, 2)`` of their dropout.
+    """
+    clips = seeds.shape[0]
+    for place, layer in enumerate(layers):
         if rate and isinstance(layer, keras.layers.Dropout):
-            values = tf.nn.experimental.stateless_dropout(values, rate, seed)
+            parts = tf.split(values, sizes, num=clips)
+            dropout = tf.nn.experimental.stateless_dropout
+            values = tf.concat([dropout(parts[k], rate, seeds[k, place]) for k in range(clips)], axis=0)
         else:
             values = layer(values)
     return values
@@ -180,84 +186,103 @@ class DropoutEncoder:
     def __init__(self, encoder: keras.Sequential, rate: float):
         self._layers = encoder.layers
         self._apply = tf.function(
-            lambda frames, seeds: _apply(encoder.layers, frames, rate, seeds), reduce_retracing=True
+            lambda frames, seeds: _apply(encoder.layers, frames, rate, seeds, tf.shape(frames)[:1]),
+            reduce_retracing=True,
         )
 
     def __call__(self, frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Latents ``(M, Z)`` of frames ``(M, F)``; `rng` seeds the dropout."""
         latents = []
         for start in range(0, len(frames), _ROWS):
-            seeds = _dropout_seeds(self._layers, rng)
+            seeds = tf.constant(_dropout_seeds(self._layers, rng)[None])
             latents.append(self._apply(tf.constant(frames[start : start + _ROWS]), seeds).numpy())
         return np.concatenate(latents)
 
 
 def _dropout_seeds(layers, rng):
-    return tf.constant(rng.integers(2**31, size=(len(layers), 2), dtype=np.int32))
+    return rng.integers(2**31, size=(len(layers), 2), dtype=np.int32)
 
 
 class Windows:
-    """All windows of a generated clip that are in progress, advanced together frame by frame.
+    """All windows in progress of several clips, advanced together frame by frame.
 
     Each window starts its LSTM layers from a zero state and reads its frames one after the other.
     Processed one window after the other, every frame of every window would read all weights. But a
     window's next frame is known as soon as the previous window has made the same step. So each step
-    advances all windows in progress by one frame, as rows of one batch, oldest window first, and the
-    weights are read once per frame.
+    advances all windows in progress by one frame, as rows of one batch, and the weights are read once
+    per frame of all clips.
     """
 
     def __init__(
         self,
         network: keras.Sequential,
-        length: int,
+        lengths: Sequence[int],
         dropout: float = 0.0,
-        rng: np.random.Generator | None = None,
+        rngs: Sequence[np.random.Generator] = (),
     ):
-        """Windows of `length` frames; `network` is Dense layers, LSTM layers, Dense layers.
+        """Windows of `lengths` frames, one for each clip; `network` is Dense, LSTM, then Dense layers.
 
-        A `dropout` above 0 is the rate of its dropout layers, which `rng` seeds.
+        A `dropout` above 0 is the rate of its dropout layers, which `rngs`, one for each clip, seed.
         """
-        self.network, self.length = network, length
+        self.network, self.lengths = network, tuple(lengths)
         layers = network.layers
         lstms = [layer for layer in layers if isinstance(layer, keras.layers.LSTM)]
-        before = layers[: layers.index(lstms[0])]
+        self._before = before = layers[: layers.index(lstms[0])]
         after = layers[layers.index(lstms[-1]) + 1 :]
         weights = [[tf.convert_to_tensor(weight) for weight in layer.weights] for layer in lstms]
         self._states = [[tf.zeros([0, layer.units])] * 2 for layer in lstms]
+        self._rows = [0] * len(lengths)  # of the states; windows in progress of each clip
+        self._rngs = rngs or [np.random.default_rng(0)] * len(lengths)
 
-        self._before, self._rng = before, rng if rng and dropout else np.random.default_rng(0)
-
-        def step(values, states, seeds):
-            count_in = tf.shape(values)[0]
-            values = _apply(before, values, dropout, seeds)
-            count = tf.shape(states[0][0])[0] + 1
+        def step(values, sizes, seeds, rows, states):
+            origins, inputs, wanted = rows
+            values = _apply(before, values, dropout, seeds, sizes)
             updated = []
-            for (kernel, recurrent, bias), state in zip(weights, states, strict=True):
-                h, c = (tf.pad(part, [[0, 1], [0, 0]]) for part in state)
-                gate = tf.matmul(values, kernel) + bias + tf.matmul(h, recurrent)
-                values, c, _ = _cell(gate, c)
-                # a window that has read its last frame is complete
-                complete = tf.cast(count == length, tf.int32)
-                updated.append([values[complete:], c[complete:]])
-            # if all windows read the same frame, only the prediction of the oldest is used
-            values = values[:count_in]
+            for layer, ((kernel, recurrent, bias), state) in enumerate(zip(weights, states, strict=True)):
+                # a new window starts from the zeros after the last row
+                h, c = (tf.gather(tf.pad(part, [[0, 1], [0, 0]]), origins) for part in state)
+                gate = tf.matmul(values, kernel) + bias
+                gate = gate if layer else tf.gather(gate, inputs)
+                values, c, _ = _cell(gate + tf.matmul(h, recurrent), c)
+                updated.append([values, c])
+            values = tf.gather(values, wanted)
             for layer in after:
                 values = layer(values)
             return values, updated
 
         self._step = tf.function(step, reduce_retracing=True)
 
-    def push(self, frames: np.ndarray) -> np.ndarray:
-        """Start a window and advance all windows in progress by one frame.
+    def push(self, frames: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Start a window of each clip and advance all windows in progress by one frame.
 
         Args:
-            frames: ``(1, F)``, the input of all windows, or ``(R, F)``, the input of each, oldest first
-                and the new one last; R is the number of windows in progress, at most `length`.
+            frames: of each clip, ``(1, F)``, the input of all its windows, or ``(R, F)``, the input of
+                each, oldest first and the new one last; R is the number of its windows in progress, at
+                most its length. ``(0, F)`` ends the clip.
 
         Returns:
-            Predictions of the oldest window ``(1, F)``, or of all windows ``(R, F)``, float32. After
-            `length` calls the oldest window is a whole one.
+            Of each clip, the prediction of the oldest window ``(1, F)``, or of all windows ``(R, F)``,
+            float32. After as many calls as its length the oldest window is a whole one.
         """
-        seeds = _dropout_seeds(self._before, self._rng)
-        values, self._states = self._step(tf.constant(frames), self._states, seeds)
-        return values.numpy()
+        # rows of the states and of the input, for each window; windows whose prediction is wanted
+        origins, inputs, wanted = rows = [], [], []  # type: tuple[list[int], list[int], list[int]]
+        counts = []  # of those, for each clip
+        first, given, zeros = 0, 0, sum(self._rows)
+        for clip, (values, length) in enumerate(zip(frames, self.lengths, strict=True)):
+            old, self._rows[clip] = self._rows[clip], 0
+            if len(values):
+                kept = range(first + (old == length), first + old)  # without a whole window
+                self._rows[clip] = count = len(kept) + 1
+                counts.append(1 if len(values) == 1 else count)
+                wanted += range(len(origins), len(origins) + counts[-1])
+                inputs += [given] * count if len(values) == 1 else range(given, given + count)
+                origins += [*kept, zeros]
+            else:
+                counts.append(0)
+            first, given = first + old, given + len(values)
+        seeds = np.stack([_dropout_seeds(self._before, rng) for rng in self._rngs])
+        sizes = np.array([len(values) for values in frames], np.int32)
+        given_arrays = map(tf.constant, (np.concatenate(frames), sizes, seeds))
+        places = [tf.constant(each, tf.int32) for each in rows]
+        values, self._states = self._step(*given_arrays, places, self._states)
+        return np.split(values.numpy(), np.cumsum(counts)[:-1])

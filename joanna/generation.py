@@ -1,12 +1,10 @@
 """Generating frames with trained networks: the part and the whole method."""
 
 import math
-import threading
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Generator, Sequence
 from itertools import product, starmap
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -143,97 +141,126 @@ def generate(run: Run, trained: TrainedNetworks, song: Frames, seeds: dict) -> t
 
 
 class FrameGenerator:
-    """Generates the frames of one component for several clips, two at a time, from seed frames."""
+    """Generates the frames of one component for several clips at a time, from seed frames."""
 
     def __init__(self, run: Run, component: str, predictor, song: Frames, seed: np.ndarray):
         self._run, self._component, self._predictor = run, component, predictor
-        self._song, self._seed, self._stopped = song.components[component], seed, threading.Event()
+        self._song, self._seed = song.components[component], seed
         self._sounding = sounding(song.audio, run.settings["frame-length"], run.settings["overlap"])
+        recording = run.settings["seed-source"]
+        self._predictions = predictor.predict_on_batch(seed[None])[0] if recording else seed[:0]
 
     def generate(self, jobs: list[Job]) -> dict[Job, np.ndarray]:
         """Frames ``(M, F)`` of each job, normalized; UserError if a value is not finite."""
-        with ThreadPoolExecutor(2) as pool:
-            waiting = [pool.submit(self._generate, job) for job in jobs]
-            try:
-                return dict(zip(jobs, (future.result() for future in waiting), strict=True))
-            except BaseException:
-                self._stopped.set()
-                pool.shutdown(cancel_futures=True)
-                raise
-
-    def _generate(self, job):
         settings = self._run.settings
-        title = f"{self._component}: {job.method}, sequences of {job.length}"
-        title += f", take {job.take + 1}" if settings["takes"] > 1 else ""
-        print(f"{title}\n", end="", flush=True)  # in one piece, for two threads print
+        print(f"{self._component}: {len(jobs)} clip{'s' * (len(jobs) > 1)}", flush=True)
+        rngs = [self._run.rng("generate", self._component, *job) for job in jobs]
+        lengths = [job.length for job in jobs]
+        windows = Windows(self._predictor, lengths, settings["variation"], rngs)
+        loops = [self._loop(job, rng) for job, rng in zip(jobs, rngs, strict=True)]
+        return {
+            job: self._finished(job, frames)
+            for job, frames in zip(jobs, run_loops(windows, loops), strict=True)
+        }
 
-        def on_loop(frame, lag):
-            print(f"{title}: frame {frame} repeats frame {frame - lag}: replaced by a random one", flush=True)
-
-        rng = self._run.rng("generate", self._component, *job)
-        guide = None
+    def _loop(self, job, rng):
+        """The feedback loop of a job."""
+        settings = self._run.settings
+        options: dict[str, Any] = {"kept": settings["whole-frames"]} if job.method == "whole" else {}
         if settings["guided"]:
             song = self._song.frames
-            loops = LoopDetector(loop_limit(settings), song.shape[1] // 2 + 1, on_loop)
-            guide = SongFeedback(song, self._sounding, settings["jumps"], rng, loops)
 
-        def next_input(frame):
-            if self._stopped.is_set():
-                raise InterruptedError
-            return guide.next_input(frame) if guide else frame
+            def on_loop(frame, lag):
+                text = f"frame {frame} repeats frame {frame - lag}: replaced by a random one"
+                print(f"{self._title(job)}: {text}", flush=True)
 
+            detector = LoopDetector(loop_limit(settings), song.shape[1] // 2 + 1, on_loop)
+            feedback = SongFeedback(song, self._sounding, settings["jumps"], rng, detector)
+            options["next_input"] = feedback.next_input
         samples = round(settings["generate-seconds"] * settings["sample-rate"])
         # trim_and_fade cuts off a frame length at both ends
         count = math.ceil((samples + 2 * settings["frame-length"]) / hop(settings)) + settings["overlap"]
-        seed = self._seed if settings["seed-source"] else self._seed[: job.length]
-        windows = Windows(self._predictor, job.length, settings["variation"], rng)
-        frames = METHODS[job.method](windows, seed, count, next_input)
+        predictions = self._predictions[-job.length :]
+        frames = self._seed[-job.length :] if len(predictions) else self._seed[: job.length]
+        return METHODS[job.method](Seed(frames, predictions), count, **options)
+
+    def _finished(self, job, frames):
+        """The frames ``(M, F)`` of a job with pauses muted, at the mean and std of the song."""
         if not np.isfinite(frames).all():
-            raise UserError(f"{title}: the network's output is NaN or Inf", rerun="lstm")
+            raise UserError(f"{self._title(job)}: the network's output is NaN or Inf", rerun="lstm")
         counted = np.ones(len(frames), bool)
         if self._component == "magnitude":  # phases do not tell a pause
             frames, counted = mute_pauses(frames, self._song, self._sounding)
-        return match_statistics(frames, counted) if settings["match-statistics"] else frames
+        return match_statistics(frames, counted) if self._run.settings["match-statistics"] else frames
+
+    def _title(self, job):
+        title = f"{self._component}: {job.method}, sequences of {job.length}"
+        return title + (f", take {job.take + 1}" if self._run.settings["takes"] > 1 else "")
 
 
-def part(
-    windows: Windows, seed: np.ndarray, count: int, next_input: Callable = lambda frame: frame
-) -> np.ndarray:
-    """Frames ``(count, F)``: append the last frame of each prediction, slide the window.
+# takes predictions ``(R, F)`` of the windows in progress, gives their inputs ``(1, F)`` or ``(R, F)`` (see
+# `Windows.push`), and returns the frames of the clip ``(count, F)``
+Loop = Generator[np.ndarray, np.ndarray, np.ndarray]
 
-    Args:
-        windows: of the predictor, which maps frames ``(1, T, F)`` to the next frames ``(1, T, F)``.
-        seed: seed frames ``(T, F)``, normalized, at least a window; not part of the result. The first
-            prediction is made from all of them.
-        next_input: maps a predicted frame ``(F,)`` to the one appended to the window.
+
+def run_loops(windows: Windows, loops: Sequence[Loop]) -> list[np.ndarray]:
+    """Run the feedback loops of several clips together; their frames ``(M, F)``."""
+    inputs = [next(loop) for loop in loops]
+    ended = np.empty((0, inputs[0].shape[1]), np.float32)
+    frames: dict[int, np.ndarray] = {}
+    while len(frames) < len(loops):
+        for clip, predictions in enumerate(windows.push(inputs)):
+            if clip in frames:
+                continue
+            try:
+                inputs[clip] = loops[clip].send(predictions)
+            except StopIteration as end:
+                frames[clip], inputs[clip] = end.value, ended
+    return [frames[clip] for clip in range(len(loops))]
+
+
+class Seed(NamedTuple):
+    """What a feedback loop starts from; none of it is part of the clip."""
+
+    frames: np.ndarray  # (L, F), the input of the first window
+    predictions: np.ndarray  # (L, F), of them at the end of a longer recording; (0, F) without one
+
+
+def part(seed: Seed, count: int, next_input: Callable = lambda frame: frame) -> Loop:
+    """Loop for frames ``(count, F)``: append the last frame of each prediction, slide the window.
+
+    `next_input` maps a predicted frame ``(F,)`` to the one appended to the window.
     """
-    frames = [windows.push(frame[None])[0] for frame in seed[-windows.length :]][-1:]
-    if len(seed) > windows.length:
-        frames = [windows.network.predict_on_batch(seed[None])[0, -1]]
+    for frame in seed.frames:
+        predicted = yield frame[None]
+    frames = [*seed.predictions[-1:], predicted[0]][:1]
     while len(frames) < count:
-        frames.append(windows.push(next_input(frames[-1])[None])[0])
+        predicted = yield next_input(frames[-1])[None]
+        frames.append(predicted[0])
     return np.array(frames)
 
 
-def whole(
-    windows: Windows, seed: np.ndarray, count: int, next_input: Callable = lambda frame: frame
-) -> np.ndarray:
-    """Frames ``(count, F)``: the whole of each output is the next input, its last frame is kept.
+def whole(seed: Seed, count: int, next_input: Callable = lambda frame: frame, kept: int = 1) -> Loop:
+    """Loop for frames ``(count, F)``: each whole output is the next input, its last `kept` frames are kept.
 
-    An output is its input advanced by one frame, so that its earlier frames are already in the result.
-    Arguments as in `part`.
+    An output is its input advanced by one frame. So with one, the default, no frame is kept twice.
+    `next_input` maps the last frame of an output ``(F,)`` to that of the next input.
     """
-    first = windows.network.predict_on_batch(seed[None])[0, -windows.length :]
-    frames = [first[-1]]
-    # the input of each window is the previous window's output one step ago; the first one's is `first`
-    outputs = np.empty((0, seed.shape[1]), np.float32)
-    for frame in first[:-1]:
-        outputs = windows.push(np.concatenate([frame[None], outputs]))
+    frames = list(seed.predictions[-kept:])
+    # input of the first window; that of each other window is the previous one's output, one step ago
+    waiting = [*seed.predictions[:-1]] if frames else [*seed.frames]
+    outputs = seed.frames[:0]  # of the windows in progress, at this step
+    passes: list[list[np.ndarray]] = []  # and so far
     while len(frames) < count:
-        outputs = windows.push(np.concatenate([next_input(frames[-1])[None], outputs]))
-        frames.append(outputs[0])
-        outputs = outputs[1:]
-    return np.array(frames)
+        last = waiting.pop(0) if waiting else next_input(frames[-1])
+        outputs = yield np.concatenate([last[None], outputs])
+        passes.append([])
+        for outputs_so_far, output in zip(passes, outputs, strict=True):
+            outputs_so_far.append(output)
+        if len(passes[0]) == len(seed.frames):
+            frames += passes.pop(0)[-kept:]
+            outputs = outputs[1:]
+    return np.array(frames[:count])
 
 
 METHODS = {"part": part, "whole": whole}

@@ -13,7 +13,7 @@ from joanna.backend import keras
 from joanna.backend import tensorflow as tf
 from joanna.checkpoint import Checkpoint, read_history
 from joanna.fast import Windows
-from joanna.generation import part, to_audio
+from joanna.generation import Seed, part, run_loops, to_audio
 from joanna.phase import follow
 from joanna.resources import TimeBudget
 from joanna.run import TRAININGS, Run, Training
@@ -21,8 +21,8 @@ from joanna.settings import hop
 from joanna.spectra import seed_start, sounding
 
 _SECONDS = 5.0  # length of a preview
-_MIN_TRAINING_SECONDS = 30  # a shorter training has no preview at its end
-_MAX_SHARE = 0.1  # of the training's time so far between two previews, at least
+_MIN_SHARE = 0.1  # of the training's time so far between two previews, at least
+_MAX_PREVIEWING = 0.02  # of the time is spent on them, at most
 
 
 class Previews:
@@ -113,12 +113,13 @@ class PreviewCallback(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         progress, now = self._checkpoint.state.of(self._training.key), time.monotonic()
-        too_short = now - self._started < min(self._interval / 2, _MIN_TRAINING_SECONDS)
+        too_short = now - self._started < self._interval
         if progress.steps or (now < self._due and (progress.epochs < progress.goal or too_short)):
             return
         self._previews.publish(self._training, self._checkpoint, self._signal())
-        now = time.monotonic()
-        self._due = now + max(self._interval, _MAX_SHARE * (now - self._started))
+        ended = time.monotonic()
+        pause = max(self._interval, _MIN_SHARE * (ended - self._started), (ended - now) / _MAX_PREVIEWING)
+        self._due = ended + pause
 
     def _signal(self):
         """Audio ``(S,)`` of the network as it is now."""
@@ -140,8 +141,9 @@ class PreviewCallback(keras.callbacks.Callback):
         settings, component = self._run.settings, self._training.component
         length = min(settings["sequence-lengths"][0], len(song) - 1)
         start = seed_start(self._previews.sounding, 0, [length])
-        windows = Windows(self._network, length, settings["variation"], self._run.rng("preview", component))
-        frames = part(windows, song[start : start + length], count)
+        rng = self._run.rng("preview", component)
+        windows = Windows(self._network, [length], settings["variation"], [rng])
+        [frames] = run_loops(windows, [part(Seed(song[start : start + length], song[:0]), count)])
         if component == "magnitude":
             return frames, follow(frames, song)
         return frames, (start + length + np.arange(count)) % len(song)

@@ -69,6 +69,7 @@ SETTINGS = {
     "own-share": Setting(float, 0.0, 1.0, stage="lstm", training_only=True),
     "method": Setting(str, choices=("part", "whole", "both")),
     "sequence-lengths": Setting(list, 1, 65536),
+    "whole-frames": Setting(int, 1, 65536),
     "generate-seconds": Setting(float, 0.1, 86400.0, duration=True),
     "seed-section": Setting(int, 0),
     "seed-source": Setting(str),

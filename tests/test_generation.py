@@ -19,11 +19,18 @@ def network(tmp_path_factory):
     return network
 
 
+def run_loop(network, length, seed, loop):
+    """Frames of one clip; `loop` gets the seed. A longer seed is a recording."""
+    predictions = network.predict_on_batch(seed[None])[0] if len(seed) > length else seed[:0]
+    start = generation.Seed(seed[-length:], predictions[-length:])
+    return generation.run_loops(Windows(network, [length]), [loop(start)])[0]
+
+
 def test_part_generation_equals_the_plain_loop(network):
     rng = np.random.default_rng(0)
     for length in (1, 2, 8):
         seed = rng.normal(size=(length, 64)).astype("float32")
-        frames = generation.part(Windows(network, length), seed, 30)
+        frames = run_loop(network, length, seed, lambda start: generation.part(start, 30))
         song = np.concatenate([seed, frames])
         windows = np.stack([song[first : first + length] for first in range(30)])
         # Every frame is the plain loop's next step from the frames before it. Sums in another order
@@ -39,19 +46,22 @@ def test_whole_generation_feeds_the_whole_output_back(network):
     outputs = [network.predict(seed[None], verbose=0)]
     for _ in range(7):
         outputs.append(network.predict(outputs[-1], verbose=0))
-    frames = generation.whole(Windows(network, 5), seed, 8)
+    frames = run_loop(network, 5, seed, lambda start: generation.whole(start, 8))
     np.testing.assert_allclose(frames, [output[0, -1] for output in outputs], atol=1e-3)
+    several = run_loop(network, 5, seed, lambda start: generation.whole(start, 14, kept=3))
+    plain = np.concatenate([output[0, -3:] for output in outputs[:5]])[:14]
+    np.testing.assert_allclose(several, plain, atol=1e-3)
 
 
 @pytest.mark.parametrize("method", generation.METHODS.values())
 def test_the_whole_seed_and_the_next_input_count(network, method):
     seed = np.random.default_rng(0).normal(size=(9, 64)).astype("float32")
-    frames = method(Windows(network, 4), seed, 6)
+    frames = run_loop(network, 4, seed, lambda start: method(start, 6))
     other = seed.copy()
     other[0] = 0
-    assert not np.array_equal(method(Windows(network, 4), other, 6), frames)
+    assert not np.array_equal(run_loop(network, 4, other, lambda start: method(start, 6)), frames)
     np.testing.assert_allclose(frames[0], network.predict(seed[None], verbose=0)[0, -1], atol=1e-5)
-    changed = method(Windows(network, 4), seed, 6, lambda frame: frame + 1)
+    changed = run_loop(network, 4, seed, lambda start: method(start, 6, lambda frame: frame + 1))
     np.testing.assert_array_equal(changed[0], frames[0])
     assert not np.allclose(changed[1], frames[1])
 
@@ -85,7 +95,7 @@ def test_every_job_has_its_own_frames_which_repeat(tmp_path, network, capsys):
     assert len({values.tobytes() for values in frames.values()}) == 4
     again = generator(tmp_path, network).generate(jobs[2:3])
     np.testing.assert_array_equal(again[jobs[2]], frames[jobs[2]])
-    assert "magnitude: part, sequences of 4, take 2\n" in capsys.readouterr().out
+    assert "magnitude: 4 clips\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("method", ["part", "whole"])
@@ -94,8 +104,8 @@ def test_the_network_hears_nothing_but_its_own_output(tmp_path, network, method)
     job, seed = Job(method, 4, 0), noise_song().components["magnitude"].frames[:4]
     words = ["takes=1", "match-statistics=False"]
     own = generator(tmp_path, network, *words, "variation=0").generate([job])[job]
-    windows = Windows(network, 4)
-    np.testing.assert_array_equal(generation.METHODS[method](windows, seed, len(own)), own)
+    plain = run_loop(network, 4, seed, lambda start: generation.METHODS[method](start, len(own)))
+    np.testing.assert_array_equal(plain, own)
     varied = [
         generator(tmp_path, network, *words, f"variation={rate}").generate([job])[job] for rate in (0.1, 0.4)
     ]

@@ -125,7 +125,8 @@ def test_same_seed_same_bytes_and_generation_settings_matter(root, run):
         words = [*WORDS, "takes=1", "method=part", *changes]
         assert "wrote" in run_stage(tiny_run(root, *words), "generate")
         assert ("guided by the song" in run.report_file.read_text()) == ("guided=True" in changes)
-        return wavfile.read(run.clip_file("part-4-guided") if "guided=True" in changes else clip)[1]
+        name = "whole-4" if "method=whole" in changes else "part-4"
+        return wavfile.read(run.clip_file(name + "-guided" * ("guided=True" in changes)))[1]
 
     seed = write_wav(root / "sources" / "seed.wav", tone(0.9, 8000, 300), 8000)
     made, before = [samples()], clip.read_bytes()
@@ -133,6 +134,7 @@ def test_same_seed_same_bytes_and_generation_settings_matter(root, run):
     assert clip.read_bytes() == before
     changes = [["seed-section=1"], ["match-statistics=False"], ["variation=0"], ["random-seed=1"]]
     changes += [["guided=True"], ["guided=True", "jumps=0.5"]]
+    changes += [["method=whole"], ["method=whole", "whole-frames=3"]]
     for change in [*changes, [f"seed-source={seed}"]]:
         made.append(samples(*change))
         assert not any(np.array_equal(made[-1], earlier) for earlier in made[:-1]), change
