@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
 # ./run.sh [preset] [key=value ...]   the four stages; ./run.sh test   the tests
 set -euo pipefail
-trap 'exit 130' INT # also where a command that Ctrl-C ended is only a condition
 [ -e /dev/fd/1 ] || exec >/dev/null # stdout is closed
 script="${BASH_SOURCE[0]}"
 while [ -L "$script" ]; do # called through a link
@@ -68,6 +67,7 @@ sys.exit(not (packages and (shutil.which("uv") or importlib.util.find_spec("pip"
 for argument in "$@"; do
     case "$argument" in -h | --help) show_help ;; esac
 done
+trap 'exit 130' INT # Python that gets Ctrl-C early exits with 1, as if .venv did not work
 if ! venv_works; then
     python="$(find_python)"
     if [ -e .venv ]; then echo "== .venv is incomplete or of another Python: making it again"; fi
@@ -78,6 +78,7 @@ if ! venv_works; then
         fail "could not make .venv; on Debian or Ubuntu: sudo apt install python3-venv, then run it again"
     trap - EXIT TERM
 fi
+trap - INT
 cuda=""
 if [ -e /proc/driver/nvidia/version ] || command -v nvidia-smi >/dev/null; then
     cuda="$(sed -n 's/^tensorflow==/tensorflow[and-cuda]==/p' requirements.txt)"
@@ -95,4 +96,6 @@ fi
 # Large arrays on huge pages, kept when freed: fewer page faults. Ignored where malloc is not glibc's.
 malloc="glibc.malloc.hugetlb=1:glibc.malloc.trim_threshold=4000000000:glibc.malloc.mmap_threshold=4000000000"
 export GLIBC_TUNABLES="${GLIBC_TUNABLES-$malloc}"
-exec .venv/bin/python -m joanna.pipeline "$@"
+blocked="env --block-signal=INT" # until Python can handle it; not every env has the option
+$blocked true 2>/dev/null || blocked=""
+exec $blocked .venv/bin/python -m joanna.pipeline "$@"

@@ -2,10 +2,8 @@
 
 import importlib.util
 import os
-import shlex
 import signal
 import sys
-from pathlib import Path
 
 
 def prepare() -> None:
@@ -14,21 +12,26 @@ def prepare() -> None:
     Raises:
         SystemExit: a package is missing (exit code 2).
     """
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C during imports needs no traceback
+    if hasattr(signal, "pthread_sigmask"):  # not on Windows
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # run.sh blocks it
     for descriptor in (0, 1, 2):  # a file that takes the place of a closed one would get what is printed
         try:
             os.fstat(descriptor)
         except OSError:
             os.open(os.devnull, os.O_RDWR)
     sys.stdout, sys.stderr = sys.stdout or open(1, "w"), sys.stderr or open(2, "w")
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C during imports needs no traceback
     # some file systems have no locks; `Run.locked` locks the whole run
     os.environ.setdefault("HDF5_USE_FILE_LOCKING", "FALSE")
     for package in ("numpy", "scipy", "yaml", "h5py", "keras", "tensorflow"):
         if not importlib.util.find_spec(package):
+            import shlex  # takes some milliseconds, in which Ctrl-C would print a traceback
+
             command = shlex.join([os.path.basename(sys.argv[0]), *sys.argv[1:]])
             remedy = f"run: source .venv/bin/activate, or: .venv/bin/python {command}"
-            if Path(sys.prefix).resolve() == Path(__file__, "../../.venv").resolve():
+            venv = os.path.join(os.path.dirname(__file__), "..", ".venv")
+            if os.path.realpath(sys.prefix) == os.path.realpath(venv):
                 remedy = "delete .venv, which ./run.sh then makes again"
             print(
                 f"{sys.executable} lacks the package {package}, which ./run.sh installs into .venv; {remedy}",

@@ -181,6 +181,7 @@ def test_help_lists_what_a_stage_reads_and_writes_its_settings_and_examples(monk
 ORIGINAL = (PROJECT / "config.py").read_text(encoding="utf-8")
 DROPOUT = '"dropout": 0.4,  #'
 PRESETS = ORIGINAL[ORIGINAL.index("presets = {") :]
+EPOCHS = re.compile(r'"ae-epoch": \d+')
 WITHOUT_PRESETS = ORIGINAL.removesuffix(PRESETS)
 
 
@@ -212,8 +213,16 @@ def use_config(monkeypatch, tmp_path):
         (("settings = {", "settings = 5\nrest = {"), "settings = 5", "named 'settings'; write settings"),
         ((PRESETS, ""), "", "named 'presets'; write presets = {...}, or restore the file"),
         (("presets = {", 'presets = {"mine": 5,'), '"mine"', "preset 'mine' is 5; expected a dict"),
-        (('"ae-epoch": 25', '"ae-epochs": 25'), '"ae-epochs"', "'ae-epochs'; did you mean 'ae-epoch'?"),
-        (('"ae-epoch": 25', '"ae-epoch": 2.5'), '"ae-epoch": 2.5', "is 2.5; expected a whole number"),
+        (
+            (PRESETS, EPOCHS.sub('"ae-epochs": 25', PRESETS)),
+            '"ae-epochs"',
+            "'ae-epochs'; did you mean 'ae-epoch'?",
+        ),
+        (
+            (PRESETS, EPOCHS.sub('"ae-epoch": 2.5', PRESETS)),
+            '"ae-epoch": 2.5',
+            "is 2.5; expected a whole number",
+        ),
         ((PRESETS, PRESETS + 'presets["x"] = {"a": 1}'), 'presets["x"]', "unknown setting 'a'"),
     ],
 )

@@ -128,7 +128,7 @@ def test_time_left_for_the_run_counts_the_following_trainings(monkeypatch):
     alone, epochs = left("phase", "autoencoder"), Training("phase", "autoencoder").epochs(load(["demo"]))
     # as many epochs of the same kind, and a few seconds around them
     assert 10 + 0.5 * epochs <= alone < 20 + 0.5 * epochs
-    assert left("phase", "spliced", "lstm-epoch=64") > 1.5 * left("phase", "spliced")
+    assert left("phase", "spliced", "lstm-epoch=640") > 1.5 * left("phase", "spliced")
     monkeypatch.setenv("JOANNA_BEGAN", str(time.monotonic() - 3600))
     assert left("phase", "autoencoder") > 3 * alone
     assert left("magnitude", "generator") > 15  # generating follows
