@@ -187,9 +187,18 @@ def test_a_signal_between_stages_prints_the_command_that_resumes(project):
     assert errors == "run.sh: stopped; to resume: ./run.sh demo 'name=a b'\n"
 
 
-def test_ctrl_c_while_packages_are_imported_prints_nothing(project):
-    with (project / "config.py").open("a") as file:
-        file.write("import os, signal; os.kill(os.getpid(), signal.SIGINT)")
+PRESS_CTRL_C = "import os, signal; os.kill(os.getpid(), signal.SIGINT)"
+
+
+@pytest.mark.parametrize("loading", ["Python", "packages"])
+def test_ctrl_c_while_python_or_packages_are_loaded_prints_nothing(project, loading):
+    if loading == "Python":  # a script is loaded after it
+        run = f'{PRESS_CTRL_C}; import runpy; runpy.run_module("joanna.pipeline", run_name="__main__")'
+        use_python(project, f"[ \"$1\" = -c ] || exec '{sys.executable}' -c '{run}'")
+        (project / ".venv" / "runtime").write_text("# nothing ")
+    else:
+        with (project / "config.py").open("a") as file:
+            file.write(PRESS_CTRL_C)
     process = start(project, "demo")
     assert process.communicate(timeout=60) == ("", "")
     assert process.returncode == -signal.SIGINT  # 130 in a shell
