@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import io
+import math
 import statistics
 import sys
 import tempfile
@@ -10,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 from unittest import mock
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -18,6 +20,9 @@ import preprocess
 from joanna.run import PROJECT, Run
 from joanna.settings import load
 from joanna.source import source_path
+
+if TYPE_CHECKING:
+    import keras
 
 
 def arguments(about: str, **options: float | str) -> argparse.Namespace:
@@ -58,6 +63,47 @@ def seconds(function: Callable, *arguments: object) -> float:
     started = time.perf_counter()
     function(*arguments)
     return time.perf_counter() - started
+
+
+def run_all_stages(words: list[str], root: Path) -> None:
+    """Run the stages that are not up to date, in `root`."""
+    import autoencoder
+    import generate
+    import lstm
+
+    run = Run(load(words), root)
+    for stage in (preprocess, autoencoder, lstm, generate):
+        stage.main(run)
+
+
+def training_flops(network: "keras.Model") -> int:
+    """Floating-point operations of a training step's matrix products per frame."""
+    flops, trained_before = 0, False
+    for layer in network.layers:
+        for weight in (weight for weight in layer.weights if len(weight.shape) == 2):
+            input_gradient = trained_before or (layer.trainable and weight.name == "recurrent_kernel")
+            flops += 2 * (1 + layer.trainable + input_gradient) * math.prod(weight.shape)
+        trained_before |= bool(layer.trainable_weights)
+    return flops
+
+
+def forward_flops(network: "keras.Model") -> tuple[int, int]:
+    """Floating-point operations of the matrix products of LSTM layers and of Dense layers per frame."""
+    flops = {"LSTM": 0, "Dense": 0}
+    for layer in network.layers:
+        for weight in (weight for weight in layer.weights if len(weight.shape) == 2):
+            flops[type(layer).__name__] += 2 * math.prod(weight.shape)
+    return flops["LSTM"], flops["Dense"]
+
+
+def generation_flops(predictor: "keras.Model", jobs: list) -> int:
+    """Floating-point operations of the matrix products of a frame of each job.
+
+    A frame of part at length L is L rows through the LSTM layers and one through the others, of whole L
+    rows through all.
+    """
+    lstm, dense = forward_flops(predictor)
+    return sum(job.length * lstm + (job.length if job.method == "whole" else 1) * dense for job in jobs)
 
 
 def product_seconds(flops: float) -> float:

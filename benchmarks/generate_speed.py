@@ -26,18 +26,6 @@ from joanna.settings import hop, methods
 CLIPS, LOOP_BLOCKS = 2, 12
 
 
-def flops_per_block(predictor: keras.Model, jobs: list[Job]) -> float:
-    """Floating-point operations of the matrix products of a block of each job."""
-    lstm, dense = (
-        sum(2 * np.prod(weight.shape) for layer in layers for weight in layer.weights if weight.shape[1:])
-        for layers in (
-            [layer for layer in predictor.layers if isinstance(layer, keras.layers.LSTM)],
-            [layer for layer in predictor.layers if not isinstance(layer, keras.layers.LSTM)],
-        )
-    )
-    return sum(job.length * lstm + (job.length if job.method == "whole" else 1) * dense for job in jobs)
-
-
 def loop(predictor: keras.Model, frames: np.ndarray, method: str) -> None:
     """Generate the blocks that follow frames ``(T, F)`` with model.predict."""
     for _ in range(LOOP_BLOCKS):
@@ -65,7 +53,8 @@ def compare(run: Run, jobs: list[Job], repeats: int) -> dict[str, object]:
     measures = {
         "ours": lambda: clip_seconds / ours(),
         "limit": lambda: (
-            clip_seconds / (len(names) * blocks * common.product_seconds(flops_per_block(predictor, jobs)))
+            clip_seconds
+            / (len(names) * blocks * common.product_seconds(common.generation_flops(predictor, jobs)))
         ),
         "loop": lambda: loop_seconds / common.seconds(loop, stock, seed, jobs[0].method),
     }

@@ -21,7 +21,6 @@ import common
 import yaml
 
 from joanna import files
-from joanna.run import Run
 from joanna.settings import SETTINGS, load
 
 MADE_BY_TRAINING = [
@@ -37,18 +36,6 @@ RELATIVE = {
 SHOWN = ("timbre", "harmony", "spectrum", "onsets", "copied", "loop", "hop-buzz", "drift")
 
 
-def run_stages(words: list[str], root: Path) -> None:
-    """Run the stages that are not up to date."""
-    import autoencoder
-    import generate
-    import lstm
-    import preprocess
-
-    run = Run(load(words), root)
-    for stage in (preprocess, autoencoder, lstm, generate):
-        stage.main(run)
-
-
 def scores(words: list[str], root: Path) -> dict[str, dict]:
     """The content of scores.yaml for the settings `words`; it is kept in `root`."""
     settings = load(words)
@@ -56,7 +43,9 @@ def scores(words: list[str], root: Path) -> dict[str, dict]:
     path = root / "scores" / f"{digest}.json"
     if not path.exists():
         # a process of its own frees its memory
-        process = multiprocessing.get_context("spawn").Process(target=run_stages, args=(words, root))
+        process = multiprocessing.get_context("spawn").Process(
+            target=common.run_all_stages, args=(words, root)
+        )
         process.start()
         process.join()
         if process.exitcode:

@@ -10,7 +10,6 @@ Only ours and steps clip gradients.
 """
 
 import importlib.util
-import math
 import sys
 import time
 from collections.abc import Callable
@@ -88,17 +87,6 @@ def torch_measure(network: keras.Model, batches: list, autocast: bool) -> Callab
     return lambda: common.seconds(train)
 
 
-def flops_per_frame(network: keras.Model) -> int:
-    """Floating-point operations of a training step's matrix products: forward, and for the gradients."""
-    flops, trained_before = 0, False
-    for layer in network.layers:
-        for weight in (weight for weight in layer.weights if len(weight.shape) == 2):
-            input_gradient = trained_before or (layer.trainable and weight.name == "recurrent_kernel")
-            flops += 2 * (1 + layer.trainable + input_gradient) * math.prod(weight.shape)
-        trained_before |= bool(layer.trainable_weights)
-    return flops
-
-
 def measures(task: Task, checkpoint: Checkpoint, budget: TimeBudget) -> dict[str, Callable[[], float]]:
     """Name -> measurement of the seconds per epoch."""
     settings, batches = checkpoint.run.settings, task.batches(0)
@@ -106,7 +94,7 @@ def measures(task: Task, checkpoint: Checkpoint, budget: TimeBudget) -> dict[str
     x, y = (np.concatenate(arrays) for arrays in zip(*batches, strict=True))
     blocks = settings["block-count"] - settings["overlap"] + 1
     one = [a[:16] if a.ndim == 2 else a.reshape(1, -1, a.shape[-1])[:, :blocks] for a in (x, y)]
-    flops = flops_per_frame(task.model) * x.size // x.shape[-1]
+    flops = common.training_flops(task.model) * x.size // x.shape[-1]
 
     def ours():
         last = epochs * parts_of(len(batches))
