@@ -18,8 +18,9 @@ from joanna.run import Training
 from joanna.settings import schedule
 
 RUN_AGAIN = "Run the same command again to train it further"
-_SECONDS_BETWEEN_SAVES = 45  # or more, so that
-_MAX_SAVING = 0.02  # of the time is spent on them, at most
+_SECONDS_BETWEEN_SAVES = 45  # or more, so that they take
+_MAX_SAVING = 0.02  # of the time, and write
+_MAX_WRITTEN = 1.4e6  # bytes per second: 10 GB in two hours
 _EXPLODED = 100.0  # times the variance of the song's normalized frames
 
 
@@ -120,10 +121,10 @@ class FinishEpoch(SessionCallback):
             self._end_early()
         epochs = (epoch + 1) / session.data.parts
         session.history.append([self._trained + now - self._started, epochs, logs["loss"]])
-        complete = epochs % self._iteration == 0 or epochs == session.last
+        ended, iterated = epochs == session.last, epochs % self._iteration == 0
         stopping = session.stop.signal  # one that arrives later ends the next epoch
-        if complete or stopping or now > self._next_save:
-            self._save()
+        if ended or iterated or stopping or now > self._next_save:
+            self._save(ended)
         if stopping:
             raise Stopped(stopping)
         session.budget.epoch_finished(session.training)
@@ -142,13 +143,17 @@ class FinishEpoch(SessionCallback):
         session.last, session.progress.goal = epochs, epochs if finished else 0
         self.model.stop_training = True
 
-    def _save(self):
-        started = time.monotonic()
+    def _save(self, ended):
+        started, checkpoint = time.monotonic(), self.session.checkpoint
+        # the generator's save, which follows, has no room for those of the spliced layers
+        kept = not (ended and self.session.training.kind == "spliced")
+        variables = self.model.optimizer.variables if kept else []
         # arrays that share the memory of the variables
-        moments = [np.asarray(tf.convert_to_tensor(each)) for each in self.model.optimizer.variables]
-        self.session.checkpoint.save(self.session.training.key, moments)
-        now = time.monotonic()
-        self._next_save = now + max(_SECONDS_BETWEEN_SAVES, (now - started) / _MAX_SAVING)
+        moments = [np.asarray(tf.convert_to_tensor(variable)) for variable in variables]
+        checkpoint.save(self.session.training.key, moments)
+        now, written = time.monotonic(), checkpoint.path.stat().st_size
+        pauses = _SECONDS_BETWEEN_SAVES, (now - started) / _MAX_SAVING, written / _MAX_WRITTEN
+        self._next_save = now + max(pauses)
 
 
 CALLBACKS = (PrepareEpoch, ExplodingLoss, FinishEpoch)
