@@ -93,9 +93,8 @@ if [ "${1-}" = test ]; then
     exec .venv/bin/python -m pytest "${@:2}"
 fi
 
-# Large arrays on huge pages, kept when freed: fewer page faults. Ignored where malloc is not glibc's.
-malloc="glibc.malloc.hugetlb=1:glibc.malloc.trim_threshold=4000000000:glibc.malloc.mmap_threshold=4000000000"
-export GLIBC_TUNABLES="${GLIBC_TUNABLES-$malloc}"
+# large arrays on huge pages; ignored where malloc is not glibc's
+export GLIBC_TUNABLES="${GLIBC_TUNABLES-glibc.malloc.hugetlb=1}"
 blocked="env --block-signal=INT" # until Python can handle it; not every env has the option
 $blocked true 2>/dev/null || blocked=""
 exec $blocked .venv/bin/python -m joanna.pipeline "$@"
