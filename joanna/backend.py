@@ -25,10 +25,12 @@ def _quiet_stderr():
     kept = os.dup(2)
     with tempfile.TemporaryFile() as held:
         os.dup2(held.fileno(), 2)
-        failed = True
+        failed = False
         try:
             yield
-            failed = False
+        except Exception:  # no Ctrl-C
+            failed = True
+            raise
         finally:
             sys.stderr.flush()
             os.dup2(kept, 2)
