@@ -26,9 +26,19 @@ from joanna.artifacts import STAGES
 from joanna.estimate import print_estimate
 from joanna.run import PROJECT, Run
 
+# for a first call, in a terminal and without arguments
+_WELCOME = """JOANNA learns a song, {source}, and writes new audio in its style.
+preprocess.py cuts the song into frames, autoencoder.py learns to encode them, lstm.py learns how the codes go
+on, and generate.py writes clips to output/{name}/, where report.html plays them.
+The settings are in config.py. ./run.sh demo is a run of minutes; ./run.sh --help lists presets and settings.
+Ctrl-C stops; the same command resumes.
+"""
+
 
 def main(run: Run) -> None:
     """Run the scripts of all stages in this process, so that TensorFlow is imported once."""
+    if not sys.argv[1:] and sys.stdout.isatty():
+        print(_WELCOME.format(**run.settings), flush=True)
     print_estimate(run, sys.argv[1:])
     times = []
     for stage in STAGES:
@@ -41,6 +51,8 @@ def main(run: Run) -> None:
     print(f"\n== done: {', '.join(times)}, in all {seconds:.0f} s")
     names = [name for name in files.manifest_files(run.manifest_file) if name.endswith((".wav", ".html"))]
     print("listen to:", *(run.output / name for name in names), sep="\n  ")
+    if sys.stdout.isatty() and run.report_file.name in names:
+        print(run.report_file.as_uri())  # terminals open it
 
 
 if __name__ == "__main__":

@@ -218,3 +218,16 @@ def test_a_closed_stdout_does_not_matter(project):
     command = ["sh", "-c", 'exec "$0" demo >&-', project / "run.sh"]
     result = subprocess.run(command, env={**os.environ, "PATH": "/usr/bin:/bin"}, stderr=subprocess.PIPE)
     assert (result.returncode, result.stderr) == (0, b"")
+
+
+def test_a_first_call_in_a_terminal_is_told_what_will_happen(project):
+    pty = pytest.importorskip("pty")  # not on Windows
+    terminal, other = pty.openpty()
+    process = subprocess.Popen([project / "run.sh"], stdout=other, stderr=other, stdin=other)
+    assert process.wait(timeout=60) == 2  # the copy has no sources/harp.wav
+    output = os.read(terminal, 10000).decode()
+    os.close(terminal), os.close(other)
+    assert output.startswith("JOANNA learns a song, ./sources/harp.wav, and writes new audio in its style.")
+    welcome, message = output.replace("\r", "").split("\n\n")
+    assert welcome.count("\n") == 4
+    assert "no such file" in message
