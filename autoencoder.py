@@ -15,7 +15,7 @@ if __name__ == "__main__":
 
 from joanna import cli, files
 from joanna.artifacts import Frames, Latents
-from joanna.batches import even_batches
+from joanna.batches import Batches, even_batches
 from joanna.checkpoint import Checkpoint
 from joanna.errors import UserError
 from joanna.resources import TimeBudget, check_memory
@@ -57,8 +57,7 @@ def _train(checkpoint, song, budget, previews):
 
     def batches(epoch):
         order = run.rng("autoencoder", training.component, epoch).permutation(len(frames))
-        parts = even_batches(order, run.settings["batch-size"])
-        return [(frames[part], frames[part]) for part in parts]
+        return Batches(even_batches(order, run.settings["batch-size"]), lambda part: (frames[part],) * 2)
 
     def initialize():
         networks.autoencoder.set_weights(model.build(run.settings).autoencoder.get_weights())

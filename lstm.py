@@ -22,7 +22,7 @@ import numpy as np
 
 from joanna import cli, files
 from joanna.artifacts import Frames, Latents, check_lengths
-from joanna.batches import even_batches, random_windows, windows_at
+from joanna.batches import Batches, even_batches, random_windows, windows_at
 from joanna.checkpoint import Checkpoint, load_weights
 from joanna.errors import UserError
 from joanna.resources import TimeBudget, check_memory
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from joanna.previews import Previews
 
 RESAMPLE_EVERY = 8  # epochs between two computations of the generator's own predictions
+ROWS = 256  # frames decoded at a time
 MAX_DEPTH = 8  # predictions in a row, after which they start from the song again
 
 
@@ -110,7 +111,7 @@ class Trainer:
 
         def batches(epoch):
             starts, _ = self._starts(training, epoch, len(self.latents))
-            return self._batches(windows_at(self.latents, starts, self.length), self.song, starts)
+            return self._batches(starts, lambda part: self._windows(self.latents, starts[part]), self.song)
 
         self._fit(training, batches, budget, previews)
         error = normalized_error(self.song, self._predict(self.networks.latent_decoder, self.latents))
@@ -134,15 +135,16 @@ class Trainer:
         def batches(epoch):
             starts, rng = self._starts(training, epoch, len(inputs))
             codes = encode(self.song, self.run.rng(f"{self.component} new", "codes", epoch))[:-1]
-            windows = windows_at(codes, starts, self.length)
             goal = max(1, self.checkpoint.state.of(training.key).goal)
             share = settings["own-share"] * min(1, 2 * (epoch + 1) / goal)
-            if share:
-                chosen = rng.random(len(starts)) < share
-                windows[chosen] = windows_at(
-                    self._model_inputs(encode, codes, epoch), starts[chosen], self.length
-                )
-            return self._batches(windows, targets, starts)
+            chosen = rng.random(len(starts)) < share
+            own = self._model_inputs(encode, codes, epoch) if share else codes
+
+            def windows(part):
+                own_windows = self._windows(own, starts[part])
+                return np.where(chosen[part, None, None], own_windows, self._windows(codes, starts[part]))
+
+            return self._batches(starts, windows, targets)
 
         self._fit(training, batches, budget, previews)
         error = normalized_error(targets, self._predict(self.networks.generator, inputs))
@@ -163,11 +165,13 @@ class Trainer:
         rng = self.run.rng(f"{self.component} {training.key}", epoch)
         return random_windows(-(-frames // self.length), frames, self.length, rng), rng
 
-    def _batches(self, inputs, targets, starts):
-        """Batches of input windows ``(N, T, Z)`` and the windows ``(N, T, .)`` of the targets."""
-        targets = windows_at(targets, starts, self.length)
+    def _windows(self, array, starts):
+        return windows_at(array, starts, self.length)
+
+    def _batches(self, starts, inputs, targets):
+        """Batches of input windows ``(N, T, Z)``, which `inputs` makes, and those of the targets."""
         parts = even_batches(np.arange(len(starts)), self.run.settings["window-batch"])
-        return [(inputs[part], targets[part]) for part in parts]
+        return Batches(parts, lambda part: (inputs(part), self._windows(targets, starts[part])))
 
     def _model_inputs(self, encode, codes, epoch):
         """The generator's inputs ``(M - 1, Z)`` when it generates: latents of predicted frames.
@@ -180,21 +184,23 @@ class Trainer:
         if cached.get("since") != since:
             deeper = since % MAX_DEPTH and "own" in cached
             output = self._predict(self.networks.generator, cached["own"] if deeper else codes)
-            frames = self._outputs(self.networks.decoder, output, 256)
-            predicted = encode(frames, self.run.rng(f"{self.component} new", "own", epoch))
+            rng = self.run.rng(f"{self.component} new", "own", epoch)
+            parts = [output[start : start + ROWS] for start in range(0, len(output), ROWS)]
+            predicted = np.concatenate(
+                [encode(self._output(self.networks.decoder, part), rng) for part in parts]
+            )
             cached.update(since=np.array(since), own=np.concatenate([self.latents[:1], predicted[:-1]]))
         return cached["own"]
 
-    def _outputs(self, network, inputs, batch_size):
-        """`network.predict`, which takes a tenth of a second to start, each time."""
+    def _output(self, network, inputs):
+        """`network.predict` of a batch, which takes a tenth of a second to start, each time."""
         from joanna.backend import tensorflow as tf
 
         if network.name not in self._functions:
             self._functions[network.name] = tf.function(
                 functools.partial(network, training=False), reduce_retracing=True
             )
-        parts = [inputs[start : start + batch_size] for start in range(0, len(inputs), batch_size)]
-        return np.concatenate([self._functions[network.name](tf.constant(part)).numpy() for part in parts])
+        return self._functions[network.name](tf.constant(inputs)).numpy()
 
     def _predict(self, network, inputs):
         """Output ``(M, .)`` of a network for a song ``(M, Z)``, window by window.
@@ -204,11 +210,12 @@ class Trainer:
         """
         step, last = max(1, self.length // 2), len(inputs) - self.length
         starts = np.append(np.arange(0, last, step), last)
-        outputs = self._outputs(network, windows_at(inputs, starts, self.length), 16)
-        result = np.empty((len(inputs), outputs.shape[-1]), np.float32)
-        result[: self.length] = outputs[0]
-        for start, output in zip(starts[1:], outputs[1:], strict=True):
-            result[start + self.length - step : start + self.length] = output[self.length - step :]
+        result = np.empty((len(inputs), network.output_shape[-1]), np.float32)
+        for first in range(0, len(starts), 16):
+            part = starts[first : first + 16]
+            for start, output in zip(part, self._output(network, self._windows(inputs, part)), strict=True):
+                new = self.length - step if start else 0
+                result[start + new : start + self.length] = output[new:]
         return result
 
 

@@ -13,13 +13,15 @@ if __name__ == "__main__":
 
 import math
 
+import numpy as np
+
 from joanna import cli
 from joanna.artifacts import ComponentFrames, Frames, check_lengths
 from joanna.errors import UserError
 from joanna.run import Run
 from joanna.settings import hop
 from joanna.source import cut_sections, load_source
-from joanna.spectra import normalize, sounding, split, statistics, stft
+from joanna.spectra import COMPONENTS, component, normalize, sounding, statistics, stft_blocks
 
 
 def main(run: Run) -> None:
@@ -37,18 +39,23 @@ def main(run: Run) -> None:
     print(*source.notes, sep="\n", end="\n" * bool(source.notes))
     sections = cut_sections(source.samples, settings)
     print(*sections.notes, sep="\n", end="\n" * bool(sections.notes))
-    spectra = stft(sections.audio, settings["frame-length"], settings["overlap"])
-    check_lengths(run, len(spectra), sections.blocks)
-    parts = split(spectra, settings["magnitude-power"])
     has_sound = sounding(sections.audio, settings["frame-length"], settings["overlap"])
-    components = {}
-    for name, values in parts.items():
-        mean, std = statistics(values, has_sound)
-        normalized = normalize(values, mean, std, has_sound)
-        components[name] = ComponentFrames(normalized, mean.astype("float32"), std.astype("float32"))
+    check_lengths(run, len(has_sound), sections.blocks)
+    components = {name: _component_frames(name, sections.audio, settings, has_sound) for name in COMPONENTS}
     Frames(components, sections.audio, sections.blocks).save(run)
     run.save_settings()
-    _print_summary(run, source.seconds, sections, len(spectra))
+    _print_summary(run, source.seconds, sections, len(has_sound))
+
+
+def _component_frames(name, signal, settings, has_sound):
+    """The frames of one component; both at once would double the memory."""
+    values, count = np.empty((len(has_sound), settings["frame-length"])), 0
+    for block in stft_blocks(signal, settings["frame-length"], settings["overlap"]):
+        values[count : count + len(block)] = component(block, name, settings["magnitude-power"])
+        count += len(block)
+    mean, std = statistics(values, has_sound)
+    normalized = normalize(values, mean, std, has_sound)
+    return ComponentFrames(normalized, mean.astype(np.float32), std.astype(np.float32))
 
 
 def _print_summary(run, seconds, sections, frame_count):

@@ -5,6 +5,7 @@ import json
 import math
 import re
 import shlex
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -180,20 +181,20 @@ def rms(audio: np.ndarray) -> float:
     return float(np.sqrt(np.mean(np.square(audio, dtype=np.float64))))
 
 
-def sounding(frames: np.ndarray) -> np.ndarray:
-    """Which frames ``(M, F)`` of samples have sound ``(M,)``: all but those 60 dB below the loudest.
+def sounding(blocks: Iterable[np.ndarray]) -> np.ndarray:
+    """Which frames of samples have sound ``(M,)``: all but those 60 dB below the loudest.
 
-    Those are digital silence, dither and the ends of fades. The noise of an old recording is 30 to 40 dB
-    below the loudest frame.
+    `blocks` ``(N, F)`` hold the frames. Those without sound are digital silence, dither and the ends of
+    fades. The noise of an old recording is 30 to 40 dB below the loudest frame.
     """
-    power = np.einsum("ij,ij->i", frames, frames)
+    power = np.concatenate([np.einsum("ij,ij->i", frames, frames) for frames in blocks])
     return power >= _SILENT_LEVEL**2 * power.max()
 
 
 def loudness(audio: np.ndarray) -> float:
     """Root mean square of those parts of audio ``(S,)`` that have sound."""
     parts = np.pad(audio, (0, -len(audio) % _PART)).reshape(-1, _PART)
-    return rms(audio[np.repeat(sounding(parts), _PART)[: len(audio)]])
+    return rms(audio[np.repeat(sounding([parts]), _PART)[: len(audio)]])
 
 
 def match_loudness(audio: np.ndarray, reference: np.ndarray) -> np.ndarray:

@@ -1,5 +1,7 @@
 """Spectra of audio: STFT, phase and magnitude, normalization, distances between frames."""
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from joanna import audio
@@ -8,6 +10,7 @@ COMPONENTS = ("phase", "magnitude")
 _MIN_STD = 1e-8  # of the largest value; a bin with less is constant, but for rounding
 _MAX_SILENT = 3.0  # deviations of a bin in a frame without sound
 _MAX_GAIN = 20.0  # of a generated bin; trained networks need up to 14
+_BLOCK, _BINS = 1024, 128  # frames and bins processed at a time
 
 
 def window_pair(frame_length: int, overlap: int) -> tuple[np.ndarray, np.ndarray]:
@@ -28,7 +31,12 @@ def stft(signal: np.ndarray, frame_length: int, overlap: int) -> np.ndarray:
 
     F = frame_length samples, hop = F / overlap, M = (S - F) // hop + 1; ValueError if S < F.
     """
-    return np.fft.fft(_windowed_frames(signal, frame_length, overlap))
+    return np.concatenate([*stft_blocks(signal, frame_length, overlap)])
+
+
+def stft_blocks(signal: np.ndarray, frame_length: int, overlap: int) -> Iterator[np.ndarray]:
+    """Blocks ``(N, F)`` of the rows of `stft`: all of an hour would take gigabytes."""
+    yield from map(np.fft.fft, _windowed_frames(signal, frame_length, overlap))
 
 
 def sounding(signal: np.ndarray, frame_length: int, overlap: int) -> np.ndarray:
@@ -37,10 +45,12 @@ def sounding(signal: np.ndarray, frame_length: int, overlap: int) -> np.ndarray:
 
 
 def _windowed_frames(signal, frame_length, overlap):
+    """Blocks of the frames of `stft`, multiplied by the window."""
     if len(signal) < frame_length:
         raise ValueError(f"audio has {len(signal)} samples; a frame has {frame_length}")
     frames = np.lib.stride_tricks.sliding_window_view(signal, frame_length)[:: frame_length // overlap]
-    return frames * window_pair(frame_length, overlap)[0]
+    window, _ = window_pair(frame_length, overlap)
+    return (frames[start : start + _BLOCK] * window for start in range(0, len(frames), _BLOCK))
 
 
 def istft(spectra: np.ndarray, overlap: int) -> np.ndarray:
@@ -48,17 +58,29 @@ def istft(spectra: np.ndarray, overlap: int) -> np.ndarray:
 
     The first and last F - hop samples fade, because fewer frames overlap there.
     """
-    frame_count, frame_length = spectra.shape
+    return _overlap_add(spectra.shape, overlap, lambda rows: spectra[rows])
+
+
+def _overlap_add(shape, overlap, spectra):
+    """`istft` of the spectra that `spectra` gives for slices of rows."""
+    frame_count, frame_length = shape
     hop, (_, window) = frame_length // overlap, window_pair(frame_length, overlap)
     signal = np.zeros((frame_count - 1) * hop + frame_length)
-    for index, frame in enumerate(np.fft.ifft(spectra).real * window):
-        signal[index * hop :][:frame_length] += frame
+    for start in range(0, frame_count, _BLOCK):
+        block = np.fft.ifft(spectra(slice(start, start + _BLOCK))).real * window
+        for index, frame in enumerate(block, start):
+            signal[index * hop :][:frame_length] += frame
     return signal
 
 
 def split(spectra: np.ndarray, power: float) -> dict[str, np.ndarray]:
     """Split spectra ``(M, F)`` into phase in radians and magnitude to the `power`, ``(M, F)`` each."""
-    return {"phase": np.angle(spectra), "magnitude": np.abs(spectra) ** power}
+    return {name: component(spectra, name, power) for name in COMPONENTS}
+
+
+def component(spectra: np.ndarray, name: str, power: float) -> np.ndarray:
+    """Phase in radians or magnitude to the `power` ``(M, F)`` of spectra ``(M, F)``."""
+    return np.angle(spectra) if name == "phase" else np.abs(spectra) ** power
 
 
 def linear_magnitude(magnitude: np.ndarray, power: float) -> np.ndarray:
@@ -68,7 +90,11 @@ def linear_magnitude(magnitude: np.ndarray, power: float) -> np.ndarray:
 
 def join(magnitude: np.ndarray, phase: np.ndarray, power: float, overlap: int) -> np.ndarray:
     """Audio ``(S,)`` of magnitude to the `power` and phase in radians, ``(M, F)`` each; see `istft`."""
-    return istft(linear_magnitude(magnitude, power) * np.exp(1j * phase), overlap)
+    return _overlap_add(
+        magnitude.shape,
+        overlap,
+        lambda rows: linear_magnitude(magnitude[rows], power) * np.exp(1j * phase[rows]),
+    )
 
 
 def statistics(frames: np.ndarray, counted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -76,9 +102,13 @@ def statistics(frames: np.ndarray, counted: np.ndarray) -> tuple[np.ndarray, np.
 
     The std of constant bins is 0.
     """
-    frames = frames[counted]
-    std = frames.std(axis=0)
-    return frames.mean(axis=0), np.where(std > _MIN_STD * np.abs(frames).max(), std, 0)
+    mean, std, largest = np.empty(frames.shape[1]), np.empty(frames.shape[1]), 0.0
+    for start in range(0, frames.shape[1], _BINS):
+        bins = slice(start, start + _BINS)
+        values = frames[counted, bins]
+        mean[bins], std[bins] = values.mean(axis=0), values.std(axis=0)
+        largest = max(largest, values.max(), -values.min())
+    return mean, np.where(std > _MIN_STD * largest, std, 0)
 
 
 def normalize(
@@ -89,7 +119,9 @@ def normalize(
     Constant bins become 0. Frames that are not `sounding` ``(M,)`` are limited to three deviations: of a
     steady sound they are hundreds away, and no network would learn anything else.
     """
-    normalized = ((frames - mean) / np.where(std > 0, std, np.inf)).astype(np.float32)
+    divisor, normalized = np.where(std > 0, std, np.inf), np.empty(frames.shape, np.float32)
+    for start in range(0, len(frames), _BLOCK):
+        normalized[start : start + _BLOCK] = (frames[start : start + _BLOCK] - mean) / divisor
     if sounding is not None:
         normalized[~sounding] = normalized[~sounding].clip(-_MAX_SILENT, _MAX_SILENT)
     return normalized
@@ -122,8 +154,12 @@ def normalized_error(frames: np.ndarray, predicted: np.ndarray) -> float:
     moving = frames.any(axis=0)
     if not moving.any():
         return 0.0
-    frames, predicted = frames[:, moving], predicted[:, moving]
-    return float(np.mean(np.square(frames - predicted)) / np.mean(np.square(frames)))
+    error = variance = 0.0
+    for start in range(0, len(frames), _BLOCK):
+        block = frames[start : start + _BLOCK, moving]
+        error += np.square(block - predicted[start : start + _BLOCK, moving]).sum(dtype=float)
+        variance += np.square(block).sum(dtype=float)
+    return error / variance
 
 
 class FrameDistances:
