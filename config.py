@@ -48,6 +48,7 @@ settings = {
     "generate-seconds": 20.0,  # seconds (or 1:00) each wav lasts
     "seed-section": 0,  # section whose first frames start the generation, counted from 0
     "seed-source": "",  # a recording to start from instead; empty: the section
+    "continue": False,  # write the seed-source, and the generated audio as its continuation
     "variation": 0.4,  # dropout rate of the encoder while it generates: 0 none, more varies more
     "guided": False,  # feed similar frames of the song to the network, in place of its own
     "jumps": 0.1,  # if guided: fraction of frames that jump elsewhere in the song, 0 to 1

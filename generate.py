@@ -8,6 +8,7 @@ the clips in order), scores.yaml, report.html and {phase,magnitude}-result.h5.
     python generate.py demo generate-seconds=30 'sequence-lengths=[24,48]'
     python generate.py demo takes=5 variation=0.2 --out best.wav   # five of each; a copy of the best
     python generate.py demo seed-source=./sources/other.wav   # start from another recording
+    python generate.py demo seed-source=./sources/other.wav continue=True   # that recording and what follows
     python generate.py --from output/harp/part-12.wav         # the same clip again, byte for byte
 """
 
@@ -39,6 +40,7 @@ from joanna.spectra import COMPONENTS, seed_start, sounding, split, stft
 # Which clips a run generates. They are rows of one batch, whose size may change the last bits of each: to
 # make one again, all are generated.
 TOGETHER = ("method", "sequence-lengths", "phase-method")
+_MAX_HEARD = 1000  # frames of a recording to continue, before its last window; more only takes memory
 
 
 def main(run: Run, out: str = "", clip: str = "") -> None:
@@ -61,7 +63,7 @@ def main(run: Run, out: str = "", clip: str = "") -> None:
             return
     if original:
         _check_original(clip, original, run, inputs)
-    seeds = seed_frames(run, frames)
+    seeds, recording = seed_frames(run, frames)
     extra = len(seeds["phase"]) if run.settings["seed-source"] else 0
     check_memory(run.settings, "generating", len(frames) + extra)
     from joanna import clips, generation  # TensorFlow takes seconds to import
@@ -72,7 +74,7 @@ def main(run: Run, out: str = "", clip: str = "") -> None:
     _print_training_settings(run, trained)
     reconstruction = _reconstruct(run, trained, frames, write=not original)
     generated, speed = generation.generate(run, trained, frames, seeds)
-    maker = clips.ClipMaker(run, frames, reconstruction)
+    maker = clips.ClipMaker(run, frames, reconstruction, recording)
     metadata = {"settings": trained.settings, "weights": trained.digests}
     metadata |= {"random-seed": run.settings["random-seed"], "seed": inputs.get("seed-source")}
     metadata["together"] = {key: run.settings[key] for key in TOGETHER}
@@ -139,10 +141,11 @@ def _check_original(clip, metadata, run, inputs):
         raise UserError(f"{clip}: its metadata is of take {take} of {takes}")
 
 
-def seed_frames(run: Run, frames: Frames) -> dict[str, np.ndarray]:
+def seed_frames(run: Run, frames: Frames) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Seed frames ``(T, F)`` of each component, normalized: from seed-section on, or of seed-source.
 
-    The seed-source is brought to the loudness of the song, the only one the network knows.
+    The seed-source is brought to the loudness of the song, the only one the network knows. To continue it,
+    its audio ``(S,)`` is returned as well, otherwise none, and the last frame ends with it.
     """
     settings, rate = run.settings, run.settings["sample-rate"]
     check_lengths(run, len(frames), frames.blocks)
@@ -155,7 +158,7 @@ def seed_frames(run: Run, frames: Frames) -> dict[str, np.ndarray]:
                 f"seed-section {settings['seed-section']} leads into a pause: the seed starts at "
                 f"{first * hop(settings) / rate:.1f} s of the song"
             )
-        return {name: song.frames[first:] for name, song in frames.components.items()}
+        return {name: song.frames[first:] for name, song in frames.components.items()}, frames.audio[:0]
     path = source_path(run.root, settings, "seed-source")
     samples, notes, *_ = audio.load_audio(path, rate, "seed-source")
     for note in notes:
@@ -167,9 +170,14 @@ def seed_frames(run: Run, frames: Frames) -> dict[str, np.ndarray]:
             f"seed-source {path} lasts {len(samples) / rate:.2f} s; sequence-lengths has {longest}, "
             f"which takes {need / rate:.2f} s: choose a longer recording or lower sequence-lengths"
         )
-    samples = audio.match_loudness(samples, frames.audio)
-    parts = split(stft(samples, settings["frame-length"], settings["overlap"]), settings["magnitude-power"])
-    return {name: frames.components[name].normalize(values) for name, values in parts.items()}
+    samples, first = audio.match_loudness(samples, frames.audio), 0
+    if settings["continue"]:
+        rest = len(samples) - settings["frame-length"]
+        first = rest - hop(settings) * min(rest // hop(settings), longest + _MAX_HEARD)
+    spectra = stft(samples[first:], settings["frame-length"], settings["overlap"])
+    parts = split(spectra, settings["magnitude-power"])
+    seeds = {name: frames.components[name].normalize(values) for name, values in parts.items()}
+    return seeds, samples if settings["continue"] else samples[:0]
 
 
 def _print_training_settings(run, trained):

@@ -16,6 +16,7 @@ from joanna.settings import hop
 
 _FADE_SECONDS = 0.01
 _SILENCE = 1e-3  # of the source's RMS
+_SHOWN_SECONDS = 60  # of a recording that is continued, in the report
 
 
 @dataclass
@@ -23,7 +24,9 @@ class Clip:
     """A generated clip."""
 
     name: str  # of its file, without ending
-    signal: np.ndarray  # audio (S,) at the source's loudness
+    signal: (
+        np.ndarray
+    )  # audio (S,) at the source's loudness, with the last minute of a recording it continues
     magnitude: np.ndarray  # (M, F), to the power of magnitude-power
     phase: np.ndarray  # (M, F) in radians
     scores: dict[str, float]
@@ -31,10 +34,14 @@ class Clip:
 
 
 class ClipMaker:
-    """Turns generated frames into clips, with the phases of the song's `reconstruction` ``(S,)``."""
+    """Turns generated frames into clips, with the phases of the song's `reconstruction` ``(S,)``.
 
-    def __init__(self, run: Run, frames: Frames, reconstruction: np.ndarray):
+    They continue a `recording` ``(S,)``, unless it is empty.
+    """
+
+    def __init__(self, run: Run, frames: Frames, reconstruction: np.ndarray, recording: np.ndarray):
         self._run, self._frames, self._rate = run, frames, run.settings["sample-rate"]
+        self._recording, self._hidden = recording, max(0, len(recording) - _SHOWN_SECONDS * self._rate)
         self.reference = scores.Reference(frames.audio, self._rate, hop(run.settings) / self._rate)
         # of the audio, not of the network's output: overlapping frames average out part of its errors
         spectrum = spectra.stft(reconstruction, run.settings["frame-length"], run.settings["overlap"])
@@ -53,6 +60,7 @@ class ClipMaker:
             inputs = [self._phase_inputs(job, generated) for job in jobs]
             for way, phase_method in phase_methods.items():
                 name = f"{method}-{length}" + ("-guided" if self._run.settings["guided"] else "")
+                name += "-continued" if self._run.settings["continue"] else ""
                 name += f"-{way}" if len(phase_methods) > 1 else ""
                 clips = [self._clip(name, phase_method, given) for given in inputs]
                 own = {"method": method, "sequence-lengths": [length], "phase-method": way}
@@ -65,9 +73,11 @@ class ClipMaker:
         for take, clip in enumerate(clips, 1):
             clip.name += f"-take-{take}" if len(clips) > 1 else ""
             clip.name = metadata.get("name", clip.name)
-            clip.signal = match_loudness(clip.signal, self._frames.audio, clip.name, "lstm")
+            signal = match_loudness(clip.signal, self._frames.audio, clip.name, "lstm")
+            if len(self._recording):
+                signal = continue_recording(self._recording, signal, self._run.settings)
             text = json.dumps({**metadata, "name": clip.name, "take": take})
-            clip.wav = audio.wav_bytes(clip.signal, self._rate, text)
+            clip.signal, clip.wav = signal[self._hidden :].copy(), audio.wav_bytes(signal, self._rate, text)
             yield clip
 
     def _phase_inputs(self, job: Job, generated: dict) -> PhaseInputs:
@@ -94,22 +104,49 @@ class ClipMaker:
             return trim_and_fade(joined, settings)
 
         phase = phase_method.phases(inputs)
-        heard = signal(phase)
-        decided = heard if phase is inputs.followed else signal(inputs.followed)
-        return Clip(name, heard, magnitude, phase, self.reference.score(heard, decided))
+        heard, start = signal(phase), _lead(settings)
+        scored = heard[start:]
+        decided = scored if phase is inputs.followed else signal(inputs.followed)[start:]
+        found = self.reference.score(scored, decided)
+        if found["copied-seconds"]:
+            found["copied-at"] += (len(self._recording) - self._hidden) / self._rate
+        return Clip(name, heard, magnitude, phase, found)
 
 
 def trim_and_fade(signal: np.ndarray, settings: dict) -> np.ndarray:
     """Cut generate-seconds from generated audio ``(S,)``, without its faded ends.
 
-    The cut is somewhere in a sound; a fade of 10 ms avoids the click.
+    The cut is somewhere in a sound; a fade of 10 ms avoids the click. What continues a recording keeps its
+    beginning, which fades in over the recording's end, before the generate-seconds.
     """
-    samples = round(settings["generate-seconds"] * settings["sample-rate"])
-    signal = signal[settings["frame-length"] :][:samples].copy()
+    samples = round(settings["generate-seconds"] * settings["sample-rate"]) + _lead(settings)
+    signal = signal[0 if settings["continue"] else settings["frame-length"] :][:samples].copy()
     fade = np.linspace(0, 1, min(samples, round(_FADE_SECONDS * settings["sample-rate"])))
-    signal[: len(fade)] *= fade
+    if not settings["continue"]:
+        signal[: len(fade)] *= fade
     signal[len(signal) - len(fade) :] *= fade[::-1]
     return signal
+
+
+def _lead(settings):
+    """Samples of generated audio that fade in over the end of the recording that it continues."""
+    return settings["frame-length"] - hop(settings) if settings["continue"] else 0
+
+
+def continue_recording(recording: np.ndarray, generated: np.ndarray, settings: dict) -> np.ndarray:
+    """The recording ``(S,)`` and the audio ``(K,)`` of `trim_and_fade` that continues it, float32.
+
+    The generated frames follow the recording's last one at the hop, and fade in as in any inverse STFT. The
+    recording fades out as its frames do, and the sum is raised to keep its power, which the two lack where
+    they do not correlate.
+    """
+    lead, window = _lead(settings), spectra.window_pair(settings["frame-length"], settings["overlap"])
+    fade = np.prod(window, axis=0).reshape(settings["overlap"], -1).cumsum(axis=0).ravel()[:lead]
+    old, new = recording[-lead:] * (1 - fade), generated[:lead]
+    correlation = max(0.0, scores.correlation(old * fade, new * (1 - fade)))
+    power = 1 - 2 * (1 - correlation) * fade * (1 - fade)
+    parts = recording[:-lead], (old + new) / np.sqrt(power), generated[lead:]
+    return np.concatenate(parts, dtype=np.float32)
 
 
 def match_loudness(signal: np.ndarray, source: np.ndarray, name: str, stage: str) -> np.ndarray:

@@ -73,6 +73,7 @@ SETTINGS = {
     "generate-seconds": Setting(float, 0.1, 86400.0, duration=True),
     "seed-section": Setting(int, 0),
     "seed-source": Setting(str),
+    "continue": Setting(bool),
     "variation": Setting(float, 0.0, 0.99),
     "guided": Setting(bool),
     "jumps": Setting(float, 0.0, 1.0),
@@ -306,6 +307,8 @@ def _checked(settings):
             "tensorboard is True, but the package is not installed; set it False or run: "
             ".venv/bin/python -m pip install -r requirements-tensorboard.txt"
         )
+    if settings["continue"] and not settings["seed-source"]:
+        raise UserError("continue is True, but seed-source is empty; set it to the recording to continue")
     jumps = settings["jumps"] if settings["guided"] else 0
     if settings["takes"] > 1 and not settings["variation"] + jumps:
         raise UserError(

@@ -1,9 +1,12 @@
+import io
+
 import numpy as np
 import pytest
-from helpers import tiny_run
+from helpers import tiny_run, write_wav
+from scipy.io import wavfile
 
 import generate
-from joanna import generation, model
+from joanna import clips, generation, model, spectra
 from joanna.artifacts import ComponentFrames, Frames
 from joanna.errors import UserError
 from joanna.fast import DropoutEncoder, Windows
@@ -177,13 +180,69 @@ def test_seeds_start_with_sound_and_that_is_said(tmp_path, capsys):
     run = tiny_run(tmp_path, "seed-section=1")
     for pause, first in ((slice(0, 20), 30), (slice(28, 41), 41)):
         song = noise_song(pause)
-        seeds = generate.seed_frames(run, song)
+        seeds, _ = generate.seed_frames(run, song)
         for name, component in song.components.items():
             np.testing.assert_array_equal(seeds[name], component.frames[first:])
     # of two halves of 30 blocks of 8 ms
     assert (
         capsys.readouterr().out == "seed-section 1 leads into a pause: the seed starts at 0.3 s of the song\n"
     )
+
+
+@pytest.mark.parametrize("overlap", [2, 4])
+@pytest.mark.parametrize("sound", ["noise", "tone", "same tone"])
+def test_a_recording_and_its_continuation_join_without_a_click(tmp_path, sound, overlap):
+    run = tiny_run(tmp_path, "seed-source=a.wav", "continue=True", f"overlap={overlap}", "frame-length=256")
+    length, hop = 3000, 256 // overlap
+    start, fade = length - 256 + hop, 256 - hop
+    if sound == "noise":
+        first, second = np.random.default_rng(0).normal(size=(2, length))
+    else:
+        tone = np.sin(2 * np.pi * 300 / 4000 * np.arange(2 * length))
+        first, second = tone[:length], tone[start + 5 * (sound == "tone") :][:length]
+    generated = spectra.istft(spectra.stft(second, 256, overlap), overlap)
+    signal = clips.continue_recording(first, clips.trim_and_fade(generated, run.settings), run.settings)
+    assert len(signal) == length + 2000
+    np.testing.assert_array_equal(signal[:start], first[:start].astype(np.float32))
+    np.testing.assert_array_equal(signal[length:-40], generated[fade:][:2000][:-40].astype(np.float32))
+    for order in (1, 6):  # jumps from sample to sample, and high frequencies
+        jumps = np.abs(np.diff(signal, order))
+        assert jumps[start - order : length].max() < 1.1 * jumps[: start - order].max()
+    assert np.std(signal[start:length]) > 0.8 * np.std(first)  # no gap either
+
+
+def test_a_long_recording_is_in_the_wav_and_its_last_minute_in_the_report(tmp_path):
+    words = ["seed-source=a.wav", "continue=True", "phase-method=follow", "generate-seconds=1.5"]
+    run, rng = tiny_run(tmp_path, *words, "match-statistics=False"), np.random.default_rng(0)
+    audio = (rng.normal(size=8000) * 0.1 * (1 + np.sin(np.arange(8000) / 500))).astype("float32")
+    parts, components = spectra.split(spectra.stft(audio, 64, 2), 0.5), {}
+    for name, values in parts.items():
+        statistics = spectra.statistics(values, np.ones(len(values), bool))
+        components[name] = ComponentFrames(spectra.normalize(values, *statistics), *statistics)
+    recording = np.full(70 * 4000, 0.1, "float32")
+    maker = clips.ClipMaker(run, Frames(components, audio, 60), audio, recording)
+    job, metadata = Job("part", 4, 0), {"settings": run.settings}
+    [clip] = maker.rank_takes({"magnitude": {job: components["magnitude"].frames[:220]}}, metadata)
+    assert clip.name == "part-4-continued"
+    assert len(clip.signal) == (60 + 1.5) * 4000
+    assert len(wavfile.read(io.BytesIO(clip.wav))[1]) == (70 + 1.5) * 4000
+    # the whole of it is a copy, but not of the recording
+    assert clip.scores["copied"] == 1
+    assert 60 <= clip.scores["copied-at"] < 60.2
+
+
+def test_the_network_hears_a_recording_to_its_end(tmp_path):
+    rng = np.random.default_rng(0)
+    samples = 0.3 * rng.normal(size=4321)
+    path = write_wav(tmp_path / "a.wav", samples.clip(-0.9, 0.9))
+    seeds, recording = generate.seed_frames(tiny_run(tmp_path, f"seed-source={path}"), noise_song())
+    assert not len(recording)
+    run = tiny_run(tmp_path, f"seed-source={path}", "continue=True")
+    seeds, recording = generate.seed_frames(run, noise_song())
+    assert len(recording) == 4321
+    last = np.abs(spectra.stft(recording[-64:], 64, 2)) ** 0.5
+    magnitudes = noise_song().components["magnitude"].restore(seeds["magnitude"])
+    np.testing.assert_allclose(magnitudes[-1:], last, atol=1e-4)
 
 
 def test_an_output_that_is_not_finite_is_refused(tmp_path):

@@ -23,7 +23,16 @@ LSTM = ["lstm-layers=1", "lstm-epoch=2", "lstm-iteration=3", "window-length=6", 
 LSTM += ["own-share=0", "generator-rate=0.01"]
 # test_pipeline.py, on the wavs
 GENERATE = {"method", "sequence-lengths", "generate-seconds", "seed-section", "match-statistics"}
-GENERATE |= {"whole-frames", "seed-source", "variation", "guided", "jumps", "takes", "phase-method"}
+GENERATE |= {
+    "whole-frames",
+    "seed-source",
+    "continue",
+    "variation",
+    "guided",
+    "jumps",
+    "takes",
+    "phase-method",
+}
 # test_pipeline.py, on the files
 NAMES = {"name", "coded-file", "phase-encoder", "magnitude-encoder", "lstm-file", "phase-result"}
 NAMES |= {"magnitude-result"}

@@ -142,6 +142,29 @@ def test_same_seed_same_bytes_and_generation_settings_matter(root, run):
     np.testing.assert_allclose(samples(*change), made[-1], atol=2)  # its loudness does not matter
 
 
+def test_a_recording_is_continued(root, run):
+    seed = write_wav(root / "sources" / "seed.wav", tone(0.9, 8000, 300), 8000)
+    words = [*WORDS, f"seed-source={seed}", "continue=True", "phase-method=all", "method=part"]
+    run_stage(tiny_run(root, *words), "generate", out=str(root / "best.wav"))
+    ways = product(("network", "follow", "griffin-lim"), (1, 2))
+    names = [f"part-4-continued-{way}-take-{take}" for way, take in ways]
+    scores = yaml.safe_load((run.output / "scores.yaml").read_text())
+    assert list(scores)[1:] == names
+    clips = [wavfile.read(run.clip_file(name))[1] for name in names]
+    assert {len(clip) for clip in clips} == {3600 + 2000}
+    end = 3600 - 32  # the last samples of the recording fade
+    assert all(np.array_equal(clip[:end], clips[0][:end]) for clip in clips)
+    recording, loudness = tone(0.9, 4000, 300)[:end], np.sqrt(np.mean(np.square(tone())))
+    assert np.corrcoef(clips[0][:end], recording)[0, 1] > 0.999
+    assert np.sqrt(np.mean(np.square(clips[0] / 32767))) == pytest.approx(loudness, rel=0.2)
+    assert len({clip[3600:].tobytes() for clip in clips}) == 6
+    assert all(clip[3600:].std() > 0.3 * clip[:end].std() for clip in clips)
+    with h5py.File(run.result_file("magnitude")) as file:
+        assert set(file) == set(names)
+    clip = shutil.move(run.clip_file(names[3]), root / "clip.wav")
+    assert f"{names[3]} equals {clip}, byte for byte" in make_again(root, clip)
+
+
 def test_a_clip_of_an_earlier_version_is_made_again(root, run):
     words = [
         *WORDS,

@@ -185,5 +185,7 @@ def test_impossible_combinations_are_refused():
     with pytest.raises(UserError, match="all takes would be equal; raise variation"):
         load(["takes=2", "variation=0"])
     assert load(["takes=2", "variation=0", "guided=True"])["takes"] == 2
+    with pytest.raises(UserError, match="continue is True, but seed-source is empty; set it to the recordin"):
+        load(["continue=True"])
     with pytest.raises(UserError, match="block-count is 2; a single frame takes overlap"):
         load(["block-count=2", "overlap=4"])
