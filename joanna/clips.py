@@ -44,8 +44,8 @@ class ClipMaker:
         self._recording, self._hidden = recording, max(0, len(recording) - _SHOWN_SECONDS * self._rate)
         self.reference = scores.Reference(frames.audio, self._rate, hop(run.settings) / self._rate)
         # of the audio, not of the network's output: overlapping frames average out part of its errors
-        spectrum = spectra.stft(reconstruction, run.settings["frame-length"], run.settings["overlap"])
-        self._song_phase = np.angle(spectrum)
+        blocks = spectra.stft_blocks(reconstruction, run.settings["frame-length"], run.settings["overlap"])
+        self._song_phase = np.concatenate([np.angle(block) for block in blocks])
 
     def rank_takes(self, generated: dict, metadata: dict) -> Iterator[Clip]:
         """The takes of each method, sequence length and phase method, best first.
