@@ -18,7 +18,8 @@ from joanna.run import Training
 from joanna.settings import schedule
 
 RUN_AGAIN = "Run the same command again to train it further"
-_SECONDS_BETWEEN_SAVES = 45  # or more, so that they take
+_SECONDS_BETWEEN_SAVES = 45  # or up to
+_MOST_BETWEEN_SAVES = 300  # so that they take
 _MAX_SAVING = 0.02  # of the time, and write
 _MAX_WRITTEN = 1.4e6  # bytes per second: 10 GB in two hours
 _EXPLODED = 100.0  # times the variance of the song's normalized frames
@@ -101,7 +102,7 @@ class StopOnSignal:
 
 
 class FinishEpoch(SessionCallback):
-    """Records and shows each epoch; saves after each iteration, every 45 s or more, and on a signal.
+    """Records and shows each epoch; saves after each iteration, every 45 to 300 s, and on a signal.
 
     Ends the training after the epoch in which a signal arrived, or in which its time was over.
     """
@@ -113,6 +114,9 @@ class FinishEpoch(SessionCallback):
         self._trained = history[-1][0] if history else 0.0
         self._started = time.monotonic()
         self._next_save = self._started + _SECONDS_BETWEEN_SAVES
+        checkpoint = self.session.checkpoint
+        if checkpoint.is_new and checkpoint.path.exists():  # else the old weights would be resumed
+            self._save(ended=False)
 
     def on_epoch_end(self, epoch: int, logs: dict) -> None:
         session, progress, now = self.session, self.session.progress, time.monotonic()
@@ -145,7 +149,7 @@ class FinishEpoch(SessionCallback):
 
     def _save(self, ended):
         started, checkpoint = time.monotonic(), self.session.checkpoint
-        # the generator's save, which follows, has no room for those of the spliced layers
+        # the generator's first save would drop the moments of the spliced layers
         kept = not (ended and self.session.training.kind == "spliced")
         variables = self.model.optimizer.variables if kept else []
         # arrays that share the memory of the variables
@@ -153,7 +157,7 @@ class FinishEpoch(SessionCallback):
         checkpoint.save(self.session.training.key, moments)
         now, written = time.monotonic(), checkpoint.path.stat().st_size
         pauses = _SECONDS_BETWEEN_SAVES, (now - started) / _MAX_SAVING, written / _MAX_WRITTEN
-        self._next_save = now + max(pauses)
+        self._next_save = now + min(max(pauses), _MOST_BETWEEN_SAVES)
 
 
 CALLBACKS = (PrepareEpoch, ExplodingLoss, FinishEpoch)

@@ -47,9 +47,9 @@ def seconds_per_frame(chosen: dict, frames: int) -> tuple[float, float]:
     """
     import numpy as np
 
-    from joanna import model, training
+    from joanna import fast, model, training
 
-    networks, length = model.build(chosen), chosen["window-length"]
+    length = chosen["window-length"]
     rows = len(even_batches(np.arange(frames), chosen["batch-size"])[0])
     windows = len(even_batches(np.arange(-(-frames // length)), chosen["window-batch"])[0])
     width, latent = chosen["frame-length"], settings.bottleneck(chosen)
@@ -60,10 +60,12 @@ def seconds_per_frame(chosen: dict, frames: int) -> tuple[float, float]:
         training.compile_model(network)
         return training.step_seconds(network, [(inputs, targets)]) / (inputs.size / inputs.shape[-1])
 
-    autoencoder = measure(networks.autoencoder, single, single)
-    spliced = measure(networks.latent_decoder, latents, song)
-    networks.spliced_lstm.trainable = False
-    return autoencoder, spliced + measure(networks.generator, latents, latents)
+    with fast.released_custom_gradients():
+        networks = model.build(chosen)
+        autoencoder = measure(networks.autoencoder, single, single)
+        spliced = measure(networks.latent_decoder, latents, song)
+        networks.spliced_lstm.trainable = False
+        return autoencoder, spliced + measure(networks.generator, latents, latents)
 
 
 def _print_minutes(chosen, arguments):

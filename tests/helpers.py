@@ -1,5 +1,6 @@
 """Helpers of the tests and benchmarks: tiny settings, songs, runs, scripts, contents of files."""
 
+import gc
 import os
 import shutil
 import signal
@@ -79,6 +80,15 @@ def contents(path: Path) -> dict[str, bytes]:
             )
         )
     return found
+
+
+def resource_handles() -> int:
+    """Number of TensorFlow's handles of variables that are alive."""
+    from joanna.backend import tensorflow as tf  # takes seconds to import
+
+    gc.collect()
+    tensors = [thing for thing in gc.get_objects() if type(thing).__name__ == "EagerTensor"]
+    return sum(tensor.dtype == tf.resource for tensor in tensors)
 
 
 class SmallTraining:

@@ -1,5 +1,5 @@
 import pytest
-from helpers import TINY, tiny_run
+from helpers import TINY, resource_handles, tiny_run
 
 import config
 from joanna import estimate
@@ -17,6 +17,14 @@ def test_a_long_run_prints_its_time_and_a_short_one_nothing(tmp_path, song, caps
     assert "measuring this machine ...\ntraining takes about " in output
     assert f"./run.sh demo 'source={song}' name=my-song-demo trains for about " in output
     assert output.endswith("Stop this run with Ctrl-C; the same command resumes it\n")
+
+
+def test_the_networks_that_were_measured_are_freed(tmp_path):
+    settings = tiny_run(tmp_path).settings
+    estimate.seconds_per_frame(settings, 40)  # objects that Keras creates once
+    before = resource_handles()
+    estimate.seconds_per_frame(settings, 40)
+    assert resource_handles() == before
 
 
 def test_a_run_whose_sections_bound_it_is_judged_before_the_source_is_read(tmp_path, capsys):

@@ -1,11 +1,9 @@
-import gc
-
 import numpy as np
 import pytest
+from helpers import resource_handles
 
 from joanna import fast
 from joanna.backend import keras
-from joanna.backend import tensorflow as tf
 
 
 def _network(lstm):
@@ -57,11 +55,6 @@ def test_any_batch_and_length(trained):
 
 
 def test_the_memory_of_a_trained_network_is_released():
-    def handles():
-        gc.collect()
-        tensors = [thing for thing in gc.get_objects() if type(thing).__name__ == "EagerTensor"]
-        return sum(tensor.dtype == tf.resource for tensor in tensors)
-
     def train():
         network = keras.Sequential([keras.Input((3, 4)), fast.LSTM(4, return_sequences=True)])
         network.compile(optimizer=fast.Adam(), loss="mse")
@@ -69,9 +62,9 @@ def test_the_memory_of_a_trained_network_is_released():
 
     with fast.released_custom_gradients():  # objects that Keras creates once
         train()
-    before = handles()
+    before = resource_handles()
     with fast.released_custom_gradients():
         train()
-    assert handles() == before
+    assert resource_handles() == before
     train()
-    assert handles() > before  # so the context is needed
+    assert resource_handles() > before  # so the context is needed

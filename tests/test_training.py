@@ -42,6 +42,43 @@ def test_saves_after_each_iteration_and_learns(tmp_path):
     assert normalized_error(targets, training.network.predict(inputs, verbose=0)) < 0.5
 
 
+@pytest.mark.parametrize(("cost", "pause"), [(0, 45), (4, 200), (60, 300)])
+def test_saves_every_45_s_or_less_often_if_they_take_long(tmp_path, monkeypatch, cost, pause):
+    training, now, saved = SmallTraining(tmp_path, "lstm-epoch=200", "lstm-iteration=1"), [0.0], []
+    monkeypatch.setattr("joanna.callbacks.time.monotonic", lambda: now[0])
+    save = training.checkpoint.save
+
+    def timed_save(*arguments):
+        save(*arguments)
+        now[0] += cost
+        saved.append(now[0])
+
+    def pass_time(epoch, logs):
+        now[0] += 10
+
+    monkeypatch.setattr(training.checkpoint, "save", timed_save)
+    training.train(on_epoch_begin=pass_time)
+    pauses = np.diff([0, *saved[:-1]]) - cost
+    assert pauses[0] == 50  # the cost is not known yet
+    assert all(pause < each <= pause + 10 for each in pauses[1:])
+
+
+def test_a_new_training_that_is_killed_at_once_leaves_no_old_weights_to_resume(tmp_path):
+    old = SmallTraining(tmp_path).train()
+    new = SmallTraining(tmp_path, "load-weights=False")
+
+    def die(batch, logs):
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        new.train(on_train_batch_end=die)
+    again = SmallTraining(tmp_path)
+    assert again.resumed
+    assert again.checkpoint.state.of(KEY).epochs == 0
+    assert again.train().keys() == old.keys()
+    assert again.steps == 18
+
+
 @pytest.mark.parametrize("steps", [1, 30, 1000])
 def test_the_rate_warms_up_and_falls_as_keras_cosine_decay(steps):
     rates, warm_up = WarmupCosine(), max(1, steps // 50)
