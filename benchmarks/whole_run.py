@@ -18,7 +18,6 @@ import multiprocessing
 import os
 import pstats
 import resource
-import shutil
 import sys
 import tempfile
 import time
@@ -27,11 +26,11 @@ from pathlib import Path
 
 import common
 
-from joanna.run import TRAININGS, Run
+from joanna.run import TRAININGS, Run, Training
 from joanna.settings import hop, load, methods
 from joanna.source import source_path
 
-# kind of work -> functions, with the end of their file's name: their time, callees included, is disjoint
+# kind of work -> functions, with the end of their file's name; their time includes what they call
 PARTS = {
     "training steps": [("tensorflow/trainer.py", "function")],
     "own predictions, codes": [("joanna/dataset.py", "select"), ("joanna/dataset.py", "__init__")],
@@ -77,6 +76,14 @@ def seconds_by_part(path: Path) -> dict[str, float]:
     return found
 
 
+def epochs_trained(run: Run, training: Training) -> float:
+    """Epochs of a finished training, which minutes may have set."""
+    from joanna.checkpoint import read_history
+
+    history = read_history(run.weights_file(training.component, training.stage))
+    return history[training.key][-1][1]
+
+
 def product_flops(run: Run, frames: int) -> float:
     """Operations of the matrix products of a run that learns `frames`."""
     from joanna import model
@@ -92,7 +99,7 @@ def product_flops(run: Run, frames: int) -> float:
     # codes of the song each epoch; each eighth epoch predictions of windows that overlap by half, and codes
     lstm, dense = common.forward_flops(networks.predictor)
     per_frame["generator"] += dense // 2 + (2 * lstm + dense) // 8
-    flops = sum(training.epochs(settings) * frames * per_frame[training.kind] for training in TRAININGS)
+    flops = sum(epochs_trained(run, training) * frames * per_frame[training.kind] for training in TRAININGS)
     blocks = math.ceil(settings["generate-seconds"] * settings["sample-rate"] / hop(settings))
     jobs = [Job(*pair, 0) for pair in product(methods(settings), settings["sequence-lengths"])] * settings[
         "takes"
@@ -120,11 +127,11 @@ def main() -> None:
 
         frames = len(Frames.load(run))
         figures["disk"] = sum(path.stat().st_size for path in root.rglob("*") if path.is_file())
-        shutil.rmtree(run.weights)
+        flops = product_flops(run, frames)
     wall = figures["seconds"]
     parts["other"] = wall - sum(parts.values())
     figures |= {"parts": parts, "idle": 1 - figures["cpu"] / wall / (os.cpu_count() or 1)}
-    figures["products"] = common.product_seconds(product_flops(run, frames))
+    figures["products"] = common.product_seconds(flops)
     if options.json:
         return print(json.dumps(figures))
     for name, seconds in [*parts.items(), ("in all", wall), ("products", figures["products"])]:
