@@ -13,6 +13,8 @@ if __name__ == "__main__":
 
     startup.prepare()
 
+import numpy as np
+
 from joanna import cli, files
 from joanna.artifacts import Frames, Latents
 from joanna.batches import Batches, even_batches
@@ -21,6 +23,8 @@ from joanna.errors import UserError
 from joanna.resources import TimeBudget, check_memory
 from joanna.run import Run, Training
 from joanna.spectra import normalized_error
+
+_ROWS = 256  # frames predicted at a time
 
 
 def main(run: Run) -> None:
@@ -65,11 +69,20 @@ def _train(checkpoint, song, budget, previews):
     task = Task(training, networks.autoencoder, batches, run.settings["learning-rate"], initialize)
     fit(task, checkpoint, budget, previews.callbacks(training, checkpoint, networks.autoencoder))
     checkpoint.finalize()
-    predicted = networks.autoencoder.predict(frames, batch_size=256, verbose=0)
-    print(f"{training.label}: error {normalized_error(frames, predicted):.3f}")
-    latents = networks.encoder.predict(frames, batch_size=256, verbose=0)
+    print(f"{training.label}: error {normalized_error(frames, _predict(networks.autoencoder, frames)):.3f}")
+    latents = _predict(networks.encoder, frames)
     print(f"{training.component} latents: std {latents.std():.2f}")
     return latents
+
+
+def _predict(network, frames):
+    """`network.predict`, which needs three times the memory of its output."""
+    outputs = np.empty((len(frames), network.output_shape[-1]), np.float32)
+    for start in range(0, len(frames), _ROWS):
+        block = frames[start : start + _ROWS]
+        # several devices return as many copies
+        outputs[start : start + _ROWS] = network.predict_on_batch(block)[: len(block)]
+    return outputs
 
 
 def _digests(checkpoints):
