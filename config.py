@@ -49,7 +49,7 @@ settings = {
     "seed-section": 0,  # section whose first frames start the generation, counted from 0
     "seed-source": "",  # a recording to start from instead; empty: the section
     "continue": False,  # write the seed-source, and the generated audio as its continuation
-    "variation": 0.4,  # dropout rate of the encoder while it generates: 0 none, more varies more
+    "variation": 0.4,  # dropout rate of the encoder while it generates: 0 none; 0:0,20:0.4 rises over 20 s
     "guided": False,  # feed similar frames of the song to the network, in place of its own
     "jumps": 0.1,  # if guided: fraction of frames that jump elsewhere in the song, 0 to 1
     "takes": 1,  # clips per method and length, ranked by their scores
@@ -106,5 +106,6 @@ presets = {
         "section-count": "auto",
         "block-count": 78,
         "minutes": 120.0,
+        "variation": 0.8,
     },
 }

@@ -33,7 +33,7 @@ from joanna.errors import UserError
 from joanna.progress import duration
 from joanna.resources import check_memory
 from joanna.run import Run
-from joanna.settings import hop, load
+from joanna.settings import curve, hop, load
 from joanna.source import source_path
 from joanna.spectra import COMPONENTS, seed_start, sounding, split, stft
 
@@ -170,11 +170,11 @@ def seed_frames(run: Run, frames: Frames) -> tuple[dict[str, np.ndarray], np.nda
             f"seed-source {path} lasts {len(samples) / rate:.2f} s; sequence-lengths has {longest}, "
             f"which takes {need / rate:.2f} s: choose a longer recording or lower sequence-lengths"
         )
-    samples, first = audio.match_loudness(samples, frames.audio), 0
+    samples, heard = audio.match_loudness(samples, frames.audio), len(samples)
     if settings["continue"]:
-        rest = len(samples) - settings["frame-length"]
-        first = rest - hop(settings) * min(rest // hop(settings), longest + _MAX_HEARD)
-    spectra = stft(samples[first:], settings["frame-length"], settings["overlap"])
+        hops = min((heard - settings["frame-length"]) // hop(settings), longest + _MAX_HEARD)
+        heard = settings["frame-length"] + hops * hop(settings)
+    spectra = stft(samples[-heard:], settings["frame-length"], settings["overlap"])
     parts = split(spectra, settings["magnitude-power"])
     seeds = {name: frames.components[name].normalize(values) for name, values in parts.items()}
     return seeds, samples if settings["continue"] else samples[:0]
@@ -187,8 +187,8 @@ def _print_training_settings(run, trained):
     if different:
         print(f"note: the weights were trained with {different}: settings.yaml and report.html keep these")
     dropout, variation = trained.settings["dropout"], run.settings["variation"]
-    if variation > dropout:
-        print(f"note: variation is {variation:g}; the networks were trained with dropout {dropout:g} only")
+    if max(curve(variation)[1]) > dropout:
+        print(f"note: variation is {variation}; the networks were trained with dropout {dropout:g} only")
 
 
 def _reconstruct(run, trained, frames, write):

@@ -164,20 +164,25 @@ class Adam(keras.optimizers.Adam):
         )
 
 
-def _apply(layers, values, rate, seeds, sizes):
-    """Output of Dense, ELU and Dropout layers, with dropout at `rate` unless it is 0.
+def _apply(layers, values, rates, seeds, sizes):
+    """Output of Dense, ELU and Dropout layers, with dropout at `rates` ``(clips,)`` unless they are None.
 
     `values` are the rows of several clips, `sizes` of each; `seeds` ``(clips, layers, 2)`` of their dropout.
     """
     clips = seeds.shape[0]
     for place, layer in enumerate(layers):
-        if rate and isinstance(layer, keras.layers.Dropout):
+        if rates is not None and isinstance(layer, keras.layers.Dropout):
             parts = tf.split(values, sizes, num=clips)
-            dropout = tf.nn.experimental.stateless_dropout
-            values = tf.concat([dropout(parts[k], rate, seeds[k, place]) for k in range(clips)], axis=0)
+            values = tf.concat([_dropout(parts[k], rates[k], seeds[k, place]) for k in range(clips)], 0)
         else:
             values = layer(values)
     return values
+
+
+def _dropout(values, rate, seed):
+    """`tf.nn.experimental.stateless_dropout` at a float64 rate, which may be a tensor, bit for bit."""
+    kept = tf.random.stateless_uniform(tf.shape(values), seed) >= tf.cast(rate, tf.float32)
+    return tf.where(kept, values * tf.cast(1 / (1 - rate), tf.float32), 0.0)
 
 
 class DropoutEncoder:
@@ -185,8 +190,9 @@ class DropoutEncoder:
 
     def __init__(self, encoder: keras.Sequential, rate: float):
         self._layers = encoder.layers
+        rates = np.array([rate]) if rate else None
         self._apply = tf.function(
-            lambda frames, seeds: _apply(encoder.layers, frames, rate, seeds, tf.shape(frames)[:1]),
+            lambda frames, seeds: _apply(encoder.layers, frames, rates, seeds, tf.shape(frames)[:1]),
             reduce_retracing=True,
         )
 
@@ -217,12 +223,13 @@ class Windows:
         self,
         network: keras.Sequential,
         lengths: Sequence[int],
-        dropout: float = 0.0,
+        dropout: float | np.ndarray = 0.0,
         rngs: Sequence[np.random.Generator] = (),
     ):
         """Windows of `lengths` frames, one for each clip; `network` is Dense, LSTM, then Dense layers.
 
-        A `dropout` above 0 is the rate of its dropout layers, which `rngs`, one for each clip, seed.
+        `dropout` is the rate of its dropout layers, which `rngs`, one for each clip, seed: a number, or one
+        for each step and clip ``(steps, clips)``, of which the last stays.
         """
         self.network, self.lengths = network, tuple(lengths)
         layers = network.layers
@@ -232,11 +239,12 @@ class Windows:
         weights = [[tf.convert_to_tensor(weight) for weight in layer.weights] for layer in lstms]
         self._states = [[tf.zeros([0, layer.units])] * 2 for layer in lstms]
         self._rows = [0] * len(lengths)  # of the states; windows in progress of each clip
+        self._rates, self._count = dropout + np.zeros((1, len(lengths))), 0
         self._rngs = rngs or [np.random.default_rng(0)] * len(lengths)
 
-        def step(values, sizes, seeds, rows, states):
+        def step(values, sizes, seeds, rates, rows, states):
             origins, inputs, wanted = rows
-            values = _apply(before, values, dropout, seeds, sizes)
+            values = _apply(before, values, rates if self._rates.any() else None, seeds, sizes)
             updated = []
             for layer, ((kernel, recurrent, bias), state) in enumerate(zip(weights, states, strict=True)):
                 # a new window starts from the zeros after the last row
@@ -282,7 +290,9 @@ class Windows:
             first, given = first + old, given + len(values)
         seeds = np.stack([_dropout_seeds(self._before, rng) for rng in self._rngs])
         sizes = np.array([len(values) for values in frames], np.int32)
-        given_arrays = map(tf.constant, (np.concatenate(frames), sizes, seeds))
+        rates = self._rates[min(self._count, len(self._rates) - 1)]
+        self._count += 1
+        given_arrays = map(tf.constant, (np.concatenate(frames), sizes, seeds, rates))
         places = [tf.constant(each, tf.int32) for each in rows]
         values, self._states = self._step(*given_arrays, places, self._states)
         return np.split(values.numpy(), np.cumsum(counts)[:-1])

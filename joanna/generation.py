@@ -16,7 +16,7 @@ from joanna.fast import Windows
 from joanna.feedback import LoopDetector, SongFeedback, loop_limit
 from joanna.phase import PHASE_METHODS, generated_components
 from joanna.run import TRAININGS, Run, Training
-from joanna.settings import hop, methods
+from joanna.settings import curve, hop, methods
 from joanna.spectra import COMPONENTS, FrameDistances, join, match_statistics, normalize, sounding
 
 
@@ -140,6 +140,23 @@ def generate(run: Run, trained: TrainedNetworks, song: Frames, seeds: dict) -> t
     return generated, speed
 
 
+def _frame_count(settings):
+    """Frames of a job."""
+    samples = round(settings["generate-seconds"] * settings["sample-rate"])
+    # trim_and_fade cuts off a frame length at both ends
+    return math.ceil((samples + 2 * settings["frame-length"]) / hop(settings)) + settings["overlap"]
+
+
+def dropout_rates(settings: dict, jobs: Sequence[Job]) -> np.ndarray:
+    """Dropout rates of the `Windows` of jobs ``(steps, jobs)``: variation at the second of each step."""
+    lengths = np.array([job.length for job in jobs])
+    kept = np.array([settings["whole-frames"] if job.method == "whole" else 1 for job in jobs])
+    steps = np.arange(max(lengths) + _frame_count(settings))[:, None]
+    cut = settings["overlap"] - settings["continue"]  # frames before the first second, see trim_and_fade
+    frames = (steps + 1 - lengths) * kept - cut
+    return np.interp(frames * hop(settings) / settings["sample-rate"], *curve(settings["variation"]))
+
+
 class FrameGenerator:
     """Generates the frames of one component for several clips at a time, from seed frames."""
 
@@ -156,7 +173,7 @@ class FrameGenerator:
         print(f"{self._component}: {len(jobs)} clip{'s' * (len(jobs) > 1)}", flush=True)
         rngs = [self._run.rng("generate", self._component, *job) for job in jobs]
         lengths = [job.length for job in jobs]
-        windows = Windows(self._predictor, lengths, settings["variation"], rngs)
+        windows = Windows(self._predictor, lengths, dropout_rates(settings, jobs), rngs)
         loops = [self._loop(job, rng) for job, rng in zip(jobs, rngs, strict=True)]
         return {
             job: self._finished(job, frames)
@@ -177,12 +194,9 @@ class FrameGenerator:
             detector = LoopDetector(loop_limit(settings), song.shape[1] // 2 + 1, on_loop)
             feedback = SongFeedback(song, self._sounding, settings["jumps"], rng, detector)
             options["next_input"] = feedback.next_input
-        samples = round(settings["generate-seconds"] * settings["sample-rate"])
-        # trim_and_fade cuts off a frame length at both ends
-        count = math.ceil((samples + 2 * settings["frame-length"]) / hop(settings)) + settings["overlap"]
         predictions = self._predictions[-job.length :]
         frames = self._seed[-job.length :] if len(predictions) else self._seed[: job.length]
-        return METHODS[job.method](Seed(frames, predictions), count, **options)
+        return METHODS[job.method](Seed(frames, predictions), _frame_count(settings), **options)
 
     def _finished(self, job, frames):
         """The frames ``(M, F)`` of a job with pauses muted, at the mean and std of the song."""

@@ -12,6 +12,7 @@ import reprlib
 import shlex
 from dataclasses import dataclass
 from decimal import Decimal
+from itertools import pairwise
 from pathlib import Path
 
 import yaml
@@ -35,6 +36,7 @@ class Setting:
     stage: str = ""  # stage whose files, and those of later stages, depend on it; empty: none
     training_only: bool = False  # whether trained weights can be used with another value
     duration: bool = False  # whether it is in seconds, which may be written as minutes:seconds
+    curve: bool = False  # whether it may change in time, see `curve`
 
 
 SETTINGS = {
@@ -74,7 +76,7 @@ SETTINGS = {
     "seed-section": Setting(int, 0),
     "seed-source": Setting(str),
     "continue": Setting(bool),
-    "variation": Setting(float, 0.0, 0.99),
+    "variation": Setting(float, 0.0, 0.99, curve=True),
     "guided": Setting(bool),
     "jumps": Setting(float, 0.0, 1.0),
     "takes": Setting(int, 1, 100),
@@ -259,7 +261,8 @@ def _suggestion(word):
 
 def _read_value(key, text):
     # YAML would see a comment in 'No #5.wav', a number in '01', 90 in 1:30 and a dictionary in 1:
-    is_text = key in SETTINGS and (SETTINGS[key].type is str or SETTINGS[key].duration)
+    row = SETTINGS.get(key)
+    is_text = row and (row.type is str or row.duration or row.curve)
     if is_text or re.fullmatch(r"\d+(:\d+)+", text):
         return text
     try:
@@ -310,7 +313,7 @@ def _checked(settings):
     if settings["continue"] and not settings["seed-source"]:
         raise UserError("continue is True, but seed-source is empty; set it to the recording to continue")
     jumps = settings["jumps"] if settings["guided"] else 0
-    if settings["takes"] > 1 and not settings["variation"] + jumps:
+    if settings["takes"] > 1 and not max(curve(settings["variation"])[1]) + jumps:
         raise UserError(
             f"takes is {settings['takes']} and variation 0: all takes would be equal; raise variation"
         )
@@ -331,11 +334,14 @@ def _checked_value(key, value, setting):
     if setting.type is float and type(value) in (int, str):  # YAML takes 1e-4 for a word
         with contextlib.suppress(ValueError, OverflowError):
             value = _seconds(value) if setting.duration and ":" in str(value) else float(value)
+    if setting.curve and isinstance(value, str) and _is_curve(value, setting):
+        return value
     bounds = f"{setting.low} to {setting.high}" if setting.high < math.inf else f"{setting.low} or more"
     possible, expected = type(value) is setting.type, _NAMES[setting.type]
     expected += " of seconds, or minutes:seconds" * setting.duration
     if setting.type in (int, float):
         expected += f", {bounds}" + "".join(f", or {choice}" for choice in setting.choices)
+        expected += ", or seconds:number pairs in order, such as 0:0,20:0.4" * setting.curve
         if possible:
             possible, expected = setting.low <= value <= setting.high, bounds
     elif setting.choices:
@@ -347,6 +353,23 @@ def _checked_value(key, value, setting):
     if not possible:
         raise UserError(f"{key} is {_shortened(value)}; expected {expected}")
     return value
+
+
+def curve(value: float | str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Seconds and values of a curve such as 0:0,20:0.4, linear in between; a number is constant."""
+    text = str(value)
+    pairs = (text if ":" in text else f"0:{text}").split(",")
+    seconds, values = zip(*(map(float, pair.split(":")) for pair in pairs), strict=True)
+    return seconds, values
+
+
+def _is_curve(text, setting):
+    try:
+        seconds, values = curve(text)
+    except ValueError:  # not numbers, or not in pairs
+        return False
+    ascending = all(earlier < later for earlier, later in pairwise((-1.0, *seconds, math.inf)))
+    return ascending and seconds[0] >= 0 and all(setting.low <= number <= setting.high for number in values)
 
 
 def _seconds(text):

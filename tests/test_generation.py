@@ -8,6 +8,8 @@ from scipy.io import wavfile
 import generate
 from joanna import clips, generation, model, spectra
 from joanna.artifacts import ComponentFrames, Frames
+from joanna.backend import keras
+from joanna.backend import tensorflow as tf
 from joanna.errors import UserError
 from joanna.fast import DropoutEncoder, Windows
 from joanna.generation import FrameGenerator, Job
@@ -118,6 +120,24 @@ def test_the_network_hears_nothing_but_its_own_output(tmp_path, network, method)
     assert not np.allclose(other, varied[1], atol=0.1)
 
 
+def test_variation_may_change_along_the_clip(tmp_path, network):
+    jobs = [Job("part", 4, 0), Job("whole", 8, 0)]
+
+    def generated(variation):
+        words = ["takes=1", "match-statistics=False", f"variation={variation}"]
+        return generator(tmp_path, network, *words).generate(jobs)
+
+    none, some = generated(0), generated(0.4)
+    constant, late, early = generated("0:0.4,0.5:0.4"), generated("0.2:0,0.201:0.4"), generated("0:0.4,0.1:0")
+    for job in jobs:
+        np.testing.assert_array_equal(constant[job], some[job])
+        # frames are 8 ms apart, and two of them lie before the clip
+        np.testing.assert_array_equal(late[job][:28], none[job][:28])
+        assert not np.array_equal(late[job][28], none[job][28])
+        np.testing.assert_array_equal(early[job][:3], some[job][:3])
+        assert not np.array_equal(early[job][3], some[job][3])
+
+
 def test_dropout_takes_units_at_its_rate_and_depends_on_its_seed(tmp_path):
     encoder = model.build(tiny_run(tmp_path).settings).encoder
     frames = np.random.default_rng(0).normal(size=(300, 64)).astype("float32")
@@ -128,6 +148,12 @@ def test_dropout_takes_units_at_its_rate_and_depends_on_its_seed(tmp_path):
     np.testing.assert_allclose(encoded(0), encoder.predict(frames, verbose=0), atol=1e-6)
     assert np.mean(encoded(0.3) == 0) == pytest.approx(0.3, abs=0.02)  # of the last layer
     np.testing.assert_array_equal(encoded(0.3), encoded(0.3))
+    stock, rng = frames[:256], np.random.default_rng(0)  # as many as are encoded at a time
+    seeds = rng.integers(2**31, size=(len(encoder.layers), 2), dtype=np.int32)
+    for layer, seed in zip(encoder.layers, seeds, strict=True):
+        is_dropout = isinstance(layer, keras.layers.Dropout)
+        stock = tf.nn.experimental.stateless_dropout(stock, 0.3, seed) if is_dropout else layer(stock)
+    np.testing.assert_allclose(encoded(0.3)[:256], stock, atol=1e-6)
     assert not np.array_equal(encoded(0.3), encoded(0.3, 1))
 
 

@@ -145,7 +145,9 @@ def test_same_seed_same_bytes_and_generation_settings_matter(root, run):
 def test_a_recording_is_continued(root, run):
     seed = write_wav(root / "sources" / "seed.wav", tone(0.9, 8000, 300), 8000)
     words = [*WORDS, f"seed-source={seed}", "continue=True", "phase-method=all", "method=part"]
-    run_stage(tiny_run(root, *words), "generate", out=str(root / "best.wav"))
+    words += ["variation=0:0.1,0.5:0.8"]
+    output = run_stage(tiny_run(root, *words), "generate", out=str(root / "best.wav"))
+    assert "variation is 0:0.1,0.5:0.8; the networks were trained with dropout 0.4 only" in output
     ways = product(("network", "follow", "griffin-lim"), (1, 2))
     names = [f"part-4-continued-{way}-take-{take}" for way, take in ways]
     scores = yaml.safe_load((run.output / "scores.yaml").read_text())

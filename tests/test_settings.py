@@ -9,7 +9,7 @@ import config
 from joanna.audio import wav_bytes
 from joanna.errors import UserError
 from joanna.run import Run
-from joanna.settings import SETTINGS, load
+from joanna.settings import SETTINGS, curve, load
 
 CONTRACT = {
     "overlap": 2,
@@ -88,6 +88,15 @@ def test_seconds_may_be_given_as_minutes_and_seconds(tmp_path, monkeypatch, text
         assert [saved[key] for key in keys] == [run.settings[key] for key in keys] == 3 * [seconds]
 
 
+@pytest.mark.parametrize("text", ["0:0,20:0.4", "10:0.4", "0.5:1e-2,1:0"])
+def test_a_curve_is_kept_as_it_was_given(tmp_path, text):
+    run = tiny_run(tmp_path, f"variation={text}")
+    run.save_settings()
+    assert load([str(run.settings_file)])["variation"] == run.settings["variation"] == text
+    assert curve("0.5:1e-2,1:0") == ((0.5, 1), (0.01, 0))
+    assert curve(0.25)[1] == (0.25,)
+
+
 @pytest.mark.parametrize("text", ["No #5", "Live: Paris", "01", "yes", "1e3"])
 def test_text_is_not_parsed(text):
     assert load([f"source={text}"])["source"] == text
@@ -141,6 +150,20 @@ def test_any_file_name_makes_a_name_for_the_run(stem, name):
         ("phase-encoder=a/b", "expected a plain name"),
         ("phase-result=magnitude-result", "two files would be named"),
         ("phase-encoder=phase-lstm-file", "two files would be named"),
+        ("variation=1", "variation is 1.0; expected 0.0 to 0.99"),
+        (
+            "variation=a",
+            "expected a number, 0.0 to 0.99, or seconds:number pairs in order, such as 0:0,20:0.4",
+        ),
+        (
+            "variation=0:0,20",
+            "variation is '0:0,20'; expected a number, 0.0 to 0.99, or seconds:number pairs",
+        ),
+        ("variation=0:0,20:1.4", "variation is '0:0,20:1.4'; expected a number, 0.0 to 0.99, or seconds"),
+        ("variation=20:0,0:0.4", "seconds:number pairs in order"),
+        ("variation=-1:0,2:0.4", "seconds:number pairs in order"),
+        ("variation=0:0,nan:0.4", "seconds:number pairs in order"),
+        ("variation=0:0:1,1:0:1", "seconds:number pairs in order"),
         ("sequence-lengths=12", "expected a list"),
         ("sequence-lengths=[0]", "whole numbers from 1 to 65536"),
         ("method=all", "expected part, whole or both"),
@@ -184,6 +207,9 @@ def test_settings_of_an_earlier_version_make_the_same_clips(tmp_path):
 def test_impossible_combinations_are_refused():
     with pytest.raises(UserError, match="all takes would be equal; raise variation"):
         load(["takes=2", "variation=0"])
+    with pytest.raises(UserError, match="all takes would be equal; raise variation"):
+        load(["takes=2", "variation=0:0,20:0"])
+    assert load(["takes=2", "variation=0:0,20:0.1"])["takes"] == 2
     assert load(["takes=2", "variation=0", "guided=True"])["takes"] == 2
     with pytest.raises(UserError, match="continue is True, but seed-source is empty; set it to the recordin"):
         load(["continue=True"])
