@@ -89,7 +89,7 @@ presets = {
         "load-weights": True,
         "dropout": 0.4,
     },
-    # 20 s of the song in 3 to 11 minutes on two cores
+    # 20 s of the song in 2 to 11 minutes on two cores
     "demo": {
         "section-count": 2,
         "block-count": 157,

@@ -33,13 +33,13 @@ from joanna.errors import UserError
 from joanna.progress import duration
 from joanna.resources import check_memory
 from joanna.run import Run
-from joanna.settings import curve, hop, load
+from joanna.settings import curve, hop, load, methods
 from joanna.source import source_path
 from joanna.spectra import COMPONENTS, seed_start, sounding, split, stft
 
 # Which clips a run generates. They are rows of one batch, whose size may change the last bits of each: to
 # make one again, all are generated.
-TOGETHER = ("method", "sequence-lengths", "phase-method")
+TOGETHER = ("method", "sequence-lengths")
 _MAX_HEARD = 1000  # frames of a recording to continue, before its last window; more only takes memory
 
 
@@ -54,6 +54,7 @@ def main(run: Run, out: str = "", clip: str = "") -> None:
     if out:
         _check_writable(out)
     original = audio.read_clip_metadata(clip) if clip else None
+    own = methods(run.settings)[0], run.settings["sequence-lengths"][0]  # of the original
     if original:
         run = _with_all_clips(run, clip, original)
     frames, latents, inputs = Frames.load(run), Latents.load(run), _inputs(run)
@@ -79,11 +80,8 @@ def main(run: Run, out: str = "", clip: str = "") -> None:
     metadata |= {"random-seed": run.settings["random-seed"], "seed": inputs.get("seed-source")}
     metadata["together"] = {key: run.settings[key] for key in TOGETHER}
     if original:
-        if "together" not in original:  # of an earlier version
-            metadata["name"] = original["name"]
-        made = list(maker.rank_takes(generated, metadata))
-        named = [take for take in made if take.name == original["name"]]
-        best = named[original["take"] - 1 if len(named) > 1 else 0]
+        made = list(maker.rank_takes(_takes_of(generated, clip, own), {**metadata, "name": original["name"]}))
+        best = made[original["take"] - 1]
         _write_again(run, best, maker.reference, clip)
     else:
         made = []
@@ -119,6 +117,17 @@ def _with_all_clips(run, clip, original):
     words = [f"{key}={text}" for key, text in texts.items()]
     checked = load([os.path.abspath(clip), *words], generating=True)
     return Run({**run.settings, **{key: checked[key] for key in TOGETHER}}, run.root)
+
+
+def _takes_of(generated, clip, pair):
+    """The generated frames of the method and sequence length of a clip, from those of all clips."""
+    chosen = {
+        component: {job: frames for job, frames in jobs.items() if job[:2] == pair}
+        for component, jobs in generated.items()
+    }
+    if not chosen["magnitude"]:
+        raise UserError(f"{clip}: its metadata is damaged; generate the clips again")
+    return chosen
 
 
 def _inputs(run):

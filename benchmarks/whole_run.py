@@ -47,7 +47,7 @@ PARTS = {
         ("joanna/training.py", "compile_model"),
     ],
     "evaluation": [("lstm.py", "_predict"), ("keras/src/backend/tensorflow/trainer.py", "predict")],
-    "generation": [("joanna/generation.py", "generate")],
+    "generation": [("joanna/generation.py", "run_loops")],
     "scores, clips, report": [("joanna/clips.py", "rank_takes"), ("generate.py", "_write_report")],
 }
 

@@ -240,7 +240,8 @@ class Windows:
         self._states = [[tf.zeros([0, layer.units])] * 2 for layer in lstms]
         self._rows = [0] * len(lengths)  # of the states; windows in progress of each clip
         self._rates, self._count = dropout + np.zeros((1, len(lengths))), 0
-        self._rngs = rngs or [np.random.default_rng(0)] * len(lengths)
+        # without dropout theirs stay untouched, as in earlier versions
+        self._rngs = rngs if rngs and self._rates.any() else [np.random.default_rng(0)] * len(lengths)
 
         def step(values, sizes, seeds, rates, rows, states):
             origins, inputs, wanted = rows

@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from itertools import product, starmap
 from typing import Any, NamedTuple
@@ -260,19 +261,19 @@ def whole(seed: Seed, count: int, next_input: Callable = lambda frame: frame, ke
     An output is its input advanced by one frame. So with one, the default, no frame is kept twice.
     `next_input` maps the last frame of an output ``(F,)`` to that of the next input.
     """
-    frames = list(seed.predictions[-kept:])
+    frames = list(seed.predictions[-min(kept, count - 1) :])
     # input of the first window; that of each other window is the previous one's output, one step ago
     waiting = [*seed.predictions[:-1]] if frames else [*seed.frames]
     outputs = seed.frames[:0]  # of the windows in progress, at this step
-    passes: list[list[np.ndarray]] = []  # and so far
+    passes: list[deque[np.ndarray]] = []  # and the last ones so far
     while len(frames) < count:
         last = waiting.pop(0) if waiting else next_input(frames[-1])
         outputs = yield np.concatenate([last[None], outputs])
-        passes.append([])
+        passes.append(deque(maxlen=kept))
         for outputs_so_far, output in zip(passes, outputs, strict=True):
             outputs_so_far.append(output)
-        if len(passes[0]) == len(seed.frames):
-            frames += passes.pop(0)[-kept:]
+        if len(passes) == len(seed.frames):  # the first is complete
+            frames += passes.pop(0)
             outputs = outputs[1:]
     return np.array(frames[:count])
 

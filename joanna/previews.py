@@ -13,7 +13,7 @@ from joanna.backend import keras
 from joanna.backend import tensorflow as tf
 from joanna.checkpoint import Checkpoint, read_history
 from joanna.fast import Windows
-from joanna.generation import Seed, part, run_loops, to_audio
+from joanna.generation import Job, Seed, dropout_rates, part, run_loops, to_audio
 from joanna.phase import follow
 from joanna.resources import TimeBudget
 from joanna.run import TRAININGS, Run, Training
@@ -142,7 +142,8 @@ class PreviewCallback(keras.callbacks.Callback):
         length = min(settings["sequence-lengths"][0], len(song) - 1)
         start = seed_start(self._previews.sounding, 0, [length])
         rng = self._run.rng("preview", component)
-        windows = Windows(self._network, [length], settings["variation"], [rng])
+        rates = dropout_rates(settings, [Job("part", length, 0)])
+        windows = Windows(self._network, [length], rates, [rng])
         [frames] = run_loops(windows, [part(Seed(song[start : start + length], song[:0]), count)])
         if component == "magnitude":
             return frames, follow(frames, song)

@@ -17,7 +17,7 @@ from joanna.backend import tensorflow as tf
 
 _MAX_POINTS = 400  # per loss curve
 _MAX_PEAKS = 2000  # per waveform
-_MORE = "takes=3"  # of the command for more clips like one, so that their names differ from its own
+_MORE = "takes=3"  # of the command for more clips like one, so that a run with one take keeps its clips
 _WORDS = {"source": "the song", "reconstruction": "the song as the autoencoders reproduce it"}
 
 

@@ -377,7 +377,7 @@ def _seconds(text):
 
     They are those of the decimal number, to the last bit: 1:30.1 is 90.1.
     """
-    if not re.fullmatch(r"\d+(:[0-5]?\d){1,2}(\.\d+)?", text):
+    if not re.fullmatch(r"[0-9]+(:[0-5]?[0-9]){1,2}(\.[0-9]+)?", text):
         raise ValueError(text)
     seconds = Decimal(0)
     for part in text.split(":"):

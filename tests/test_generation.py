@@ -71,6 +71,21 @@ def test_the_whole_seed_and_the_next_input_count(network, method):
     assert not np.allclose(changed[1], frames[1])
 
 
+def test_without_dropout_the_random_numbers_of_a_clip_stay_those_of_earlier_versions(network):
+    rng = np.random.default_rng(0)
+    windows = Windows(network, [4], 0.0, [rng])
+    windows.push([np.zeros((1, 64), np.float32)])
+    assert rng.bit_generator.state == np.random.default_rng(0).bit_generator.state
+
+
+def test_a_recording_whose_predictions_would_fill_the_clip_is_continued(network):
+    seed = np.random.default_rng(0).normal(size=(9, 64)).astype("float32")
+    frames = run_loop(network, 4, seed, lambda start: generation.whole(start, 3, kept=40))
+    assert frames.shape == (3, 64)
+    predicted = network.predict(seed[None], verbose=0)[0, -2:]
+    np.testing.assert_allclose(frames[:2], predicted, atol=1e-3)
+
+
 def noise_song(pause=slice(0)):
     """A song of 60 frames of noise, without sound in the frames `pause`."""
     rng = np.random.default_rng(0)
