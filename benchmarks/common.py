@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import io
 import math
+import multiprocessing
 import statistics
 import sys
 import tempfile
@@ -63,6 +64,15 @@ def seconds(function: Callable, *arguments: object) -> float:
     started = time.perf_counter()
     function(*arguments)
     return time.perf_counter() - started
+
+
+def run_in_process(function: Callable, *arguments: object) -> None:
+    """Call a function in a process of its own, whose memory counts alone and is freed; exit if it fails."""
+    process = multiprocessing.get_context("spawn").Process(target=function, args=arguments)
+    process.start()
+    process.join()
+    if process.exitcode:
+        sys.exit(process.exitcode)
 
 
 def run_all_stages(words: list[str], root: Path) -> None:

@@ -10,9 +10,7 @@ import contextlib
 import importlib
 import io
 import json
-import multiprocessing
 import resource
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -50,19 +48,12 @@ def measure(samples: np.ndarray, words: list[str], seconds: float) -> dict[str, 
     """The row of a length."""
     rate, row = load(words)["sample-rate"], {"seconds of song": seconds}
     with tempfile.TemporaryDirectory() as folder:
-        root, memory = Path(folder), 0.0
+        root = Path(folder)
         song = root / "song.wav"
         song.write_bytes(wav_bytes(np.resize(samples, int(seconds * rate)), rate))
         for stage in STAGES:
-            arguments = stage, [*words, f"source={song}", "name=song"], root
-            process = multiprocessing.get_context("spawn").Process(target=run_stage, args=arguments)
-            process.start()
-            process.join()
-            if process.exitcode:
-                sys.exit(process.exitcode)
-            row[f"{stage}, s"], used = json.loads((root / f"{stage}.json").read_text())
-            row[f"{stage}, GB"] = used
-            memory = max(memory, used)
+            common.run_in_process(run_stage, stage, [*words, f"source={song}", "name=song"], root)
+            row[f"{stage}, s"], row[f"{stage}, GB"] = json.loads((root / f"{stage}.json").read_text())
         files = [path for path in root.rglob("*") if path.is_file() and path != song]
         row["disk, GB"] = sum(path.stat().st_size for path in files) / 1e9
     return row
@@ -74,10 +65,7 @@ def main() -> None:
     words = [*NARROW, *options.settings]
     settings = load(words)
     samples = load_audio(source_path(PROJECT, settings), settings["sample-rate"], "source").audio
-    rows = []
-    for seconds in map(float, options.lengths.split(",")):
-        rows.append(measure(samples, words, seconds))
-    common.report(rows)
+    common.report([measure(samples, words, float(seconds)) for seconds in options.lengths.split(",")])
 
 
 if __name__ == "__main__":

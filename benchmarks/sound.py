@@ -11,9 +11,7 @@ relative to the song's, loop and hop-buzz are the song's own subtracted.
 
 import hashlib
 import json
-import multiprocessing
 import statistics
-import sys
 from collections import defaultdict
 from pathlib import Path
 
@@ -42,14 +40,7 @@ def scores(words: list[str], root: Path) -> dict[str, dict]:
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
     path = root / "scores" / f"{digest}.json"
     if not path.exists():
-        # a process of its own frees its memory
-        process = multiprocessing.get_context("spawn").Process(
-            target=common.run_all_stages, args=(words, root)
-        )
-        process.start()
-        process.join()
-        if process.exitcode:
-            sys.exit(process.exitcode)
+        common.run_in_process(common.run_all_stages, words, root)
         found = yaml.safe_load((root / "output" / settings["name"] / "scores.yaml").read_text())
         files.write_text(path, json.dumps(found))
     return json.loads(path.read_text())

@@ -14,11 +14,9 @@ import cProfile
 import io
 import json
 import math
-import multiprocessing
 import os
 import pstats
 import resource
-import sys
 import tempfile
 import time
 from itertools import product
@@ -36,10 +34,7 @@ PARTS = {
     "own predictions, codes": [("joanna/dataset.py", "select"), ("joanna/dataset.py", "__init__")],
     "saves": [("joanna/callbacks.py", "_save")],
     "previews": [("joanna/previews.py", "publish"), ("joanna/previews.py", "_signal")],
-    "imports": [
-        ("joanna/startup.py", "import_tensorflow"),
-        ("<frozen importlib._bootstrap>", "_find_and_load"),
-    ],
+    "imports": [("<frozen importlib._bootstrap>", "_find_and_load")],
     "building, loading": [
         ("joanna/model.py", "build"),
         ("joanna/model.py", "initialize_near_identity"),
@@ -52,16 +47,16 @@ PARTS = {
 }
 
 
-def profiled_run(words: list[str], root: Path, results: Path) -> None:
-    """Run the stages under cProfile and write what they took to `results`."""
+def profiled_run(words: list[str], root: Path) -> None:
+    """Run the stages under cProfile and write what they took to `root`."""
     profile, started = cProfile.Profile(), time.perf_counter()
     with contextlib.redirect_stdout(io.StringIO()):
         profile.runcall(common.run_all_stages, words, root)
     used = resource.getrusage(resource.RUSAGE_SELF)
     figures = {"seconds": time.perf_counter() - started, "cpu": used.ru_utime + used.ru_stime}
     figures |= {"memory": 1024 * used.ru_maxrss, "written": 512 * used.ru_oublock}
-    profile.dump_stats(results / "profile")
-    (results / "figures.json").write_text(json.dumps(figures))
+    profile.dump_stats(root / "profile")
+    (root / "figures.json").write_text(json.dumps(figures))
 
 
 def seconds_by_part(path: Path) -> dict[str, float]:
@@ -101,9 +96,8 @@ def product_flops(run: Run, frames: int) -> float:
     per_frame["generator"] += dense // 2 + (2 * lstm + dense) // 8
     flops = sum(epochs_trained(run, training) * frames * per_frame[training.kind] for training in TRAININGS)
     blocks = math.ceil(settings["generate-seconds"] * settings["sample-rate"] / hop(settings))
-    jobs = [Job(*pair, 0) for pair in product(methods(settings), settings["sequence-lengths"])] * settings[
-        "takes"
-    ]
+    pairs = product(methods(settings), settings["sequence-lengths"])
+    jobs = [Job(*pair, 0) for pair in pairs] * settings["takes"]
     clips = blocks * common.generation_flops(networks.predictor, jobs)
     return flops + clips * len(generated_components(settings["phase-method"]))
 
@@ -116,11 +110,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         words.append(f"source={source}")
-        process = multiprocessing.get_context("spawn").Process(target=profiled_run, args=(words, root, root))
-        process.start()
-        process.join()
-        if process.exitcode:
-            sys.exit(process.exitcode)
+        common.run_in_process(profiled_run, words, root)
         figures, parts = json.loads((root / "figures.json").read_text()), seconds_by_part(root / "profile")
         run = Run(load(words), root)
         from joanna.artifacts import Frames

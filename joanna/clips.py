@@ -24,9 +24,7 @@ class Clip:
     """A generated clip."""
 
     name: str  # of its file, without ending
-    signal: (
-        np.ndarray
-    )  # audio (S,) at the source's loudness, with the last minute of a recording it continues
+    signal: np.ndarray  # audio (S,) at the source's loudness, after the last minute of what it continues
     magnitude: np.ndarray  # (M, F), to the power of magnitude-power
     phase: np.ndarray  # (M, F) in radians
     scores: dict[str, float]
