@@ -14,7 +14,7 @@ settings = {
     "tensorboard": False,  # write losses, previews and clips for TensorBoard to output/NAME/tensorboard
     # the song
     "sample-rate": 16000,  # Hz the source is resampled to and the output is written at
-    "frame-length": 2048,  # samples per frame
+    "frame-length": "auto",  # samples per frame; auto: 128 ms, 2048 at 16000 Hz
     "overlap": 2,  # overlapping number for STFT: hop = frame-length / overlap
     "magnitude-power": 0.5,  # exponent of the magnitudes: 1 is linear, less lets quiet sounds count more
     "start": 0.0,  # seconds (or 1:30) skipped at the beginning of the source, or of each recording in it
@@ -23,7 +23,7 @@ settings = {
     "block-count": 175,  # blocks per section, at most; a block is a hop, 64 ms by default
     # the networks
     "layer-count": 4,  # encoder steps (Dense, ELU, Dropout), and as many decoder steps (Dense)
-    "dim-decrease": 250,  # units by which each encoder step is narrower than its input
+    "dim-decrease": 250,  # units by which each encoder step is narrower; auto: down to 1048 or half
     "dropout": 0.4,  # dropout rate of the encoder, 0 to below 1
     "lstm-layers": 2,  # LSTM layers of the generator before the spliced ones
     # training
@@ -101,6 +101,19 @@ presets = {
         "sequence-lengths": [12, 24],
     },
     # a minute of the song, two hours on any machine
+    # the demo at 44100 Hz, with the treble: three times as long
+    "hifi": {
+        "sample-rate": 44100,
+        "dim-decrease": "auto",
+        "section-count": 2,
+        "block-count": 157,
+        "ae-epoch": 75,
+        "ae-iteration": 1,
+        "lstm-epoch": 64,
+        "lstm-iteration": 1,
+        "generate-seconds": 10.0,
+        "sequence-lengths": [12, 24],
+    },
     "evening": {
         "seconds": 60.0,
         "section-count": "auto",

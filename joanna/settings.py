@@ -46,7 +46,7 @@ SETTINGS = {
     "random-seed": Setting(int, 0, 2**31 - 1, stage="autoencoder", training_only=True),
     "tensorboard": Setting(bool),
     "sample-rate": Setting(int, 1000, 384000, stage="preprocess"),
-    "frame-length": Setting(int, 16, 65536, stage="preprocess"),
+    "frame-length": Setting(int, 16, 65536, choices=("auto",), stage="preprocess"),
     "overlap": Setting(int, 2, 64, stage="preprocess"),
     "magnitude-power": Setting(float, 0.1, 1.0, stage="preprocess"),
     "start": Setting(float, 0.0, 86400.0, stage="preprocess", duration=True),
@@ -54,7 +54,7 @@ SETTINGS = {
     "section-count": Setting(int, 1, 100000, choices=("auto",), stage="preprocess"),
     "block-count": Setting(int, 2, 1000000, stage="preprocess"),
     "layer-count": Setting(int, 1, 64, stage="autoencoder"),
-    "dim-decrease": Setting(int, 0, 65536, stage="autoencoder"),
+    "dim-decrease": Setting(int, 0, 65536, choices=("auto",), stage="autoencoder"),
     "dropout": Setting(float, 0.0, 0.99, stage="autoencoder", training_only=True),
     "lstm-layers": Setting(int, 1, 16, stage="lstm"),
     "minutes": Setting(float, 0.0, 100000.0, stage="autoencoder", training_only=True),
@@ -90,6 +90,7 @@ SETTINGS = {
     "magnitude-result": Setting(str),
 }
 _NAMES = {bool: "True or False", int: "a whole number", float: "a number", str: "text"}
+_FRAME_SECONDS, _BOTTLENECK = 0.128, 1048  # 2048 samples at 16 kHz; units of its bottleneck, where auto
 _NAMES[list] = "a list such as [24,48]"
 
 
@@ -322,6 +323,7 @@ def _checked(settings):
         settings["name"] = plain[:100] or "song"
     _check_file_names(settings)
     _check_shapes(settings)
+    _resolve_widths(settings)
     return settings
 
 
@@ -400,6 +402,24 @@ def _check_file_names(settings):
 
 
 def _check_shapes(settings):
+def _resolve_widths(settings):
+    """Replace auto by numbers: files and clips hold these."""
+    if settings["frame-length"] == "auto":
+        step = 32 * settings["overlap"]  # a length that an FFT is fast with
+        width = step * max(1, round(_FRAME_SECONDS * settings["sample-rate"] / step))
+        settings["frame-length"] = width
+        if settings["dim-decrease"] != "auto" and width < 2048 and bottleneck(settings) < width / 32:
+            raise UserError(
+                f"sample-rate {settings['sample-rate']} makes frames of {width} samples, too few for "
+                f"layer-count {settings['layer-count']} x dim-decrease {settings['dim-decrease']}: set "
+                "dim-decrease=auto, or give frame-length"
+            )
+    if settings["dim-decrease"] == "auto":
+        width = settings["frame-length"]
+        narrowest = min(_BOTTLENECK, width * _BOTTLENECK // 2048)
+        settings["dim-decrease"] = (width - narrowest) // settings["layer-count"]
+
+
     if settings["frame-length"] % settings["overlap"]:
         raise UserError(
             f"overlap is {settings['overlap']}, which does not divide frame-length "
@@ -413,7 +433,8 @@ def _check_shapes(settings):
     if bottleneck(settings) < 1:
         raise UserError(
             f"layer-count {settings['layer-count']} x dim-decrease {settings['dim-decrease']} leaves "
-            f"no units of frame-length {settings['frame-length']} at the bottleneck; lower one"
+            f"no units of frame-length {settings['frame-length']} at the bottleneck; lower one, or set "
+            "dim-decrease=auto"
         )
     count, seed = settings["section-count"], settings["seed-section"]
     if count != "auto" and seed >= count:

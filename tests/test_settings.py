@@ -9,7 +9,7 @@ import config
 from joanna.audio import wav_bytes
 from joanna.errors import UserError
 from joanna.run import Run
-from joanna.settings import SETTINGS, curve, load
+from joanna.settings import SETTINGS, bottleneck, curve, load
 
 CONTRACT = {
     "overlap": 2,
@@ -97,6 +97,30 @@ def test_a_curve_is_kept_as_it_was_given(tmp_path, text):
     assert curve(0.25)[1] == (0.25,)
 
 
+@pytest.mark.parametrize(
+    ("words", "width", "units"),
+    [
+        ([], 2048, 1048),
+        (["overlap=4"], 2048, 1048),
+        (["overlap=3"], 2016, 1016),
+        (["sample-rate=11025"], 1408, 408),
+        (["sample-rate=8000", "dim-decrease=auto"], 1024, 524),
+        (["hifi"], 5632, 1048),
+        (["hifi", "sample-rate=48000"], 6144, 1048),
+        (["hifi", "sample-rate=32000"], 4096, 1048),
+        (["sample-rate=44100", "frame-length=2048"], 2048, 1048),
+    ],
+)
+def test_frames_last_128_ms_at_any_rate_and_files_hold_their_length(tmp_path, words, width, units):
+    run = Run(load(words), tmp_path)
+    run.save_settings()
+    saved = load([str(run.settings_file)])
+    assert (run.settings["frame-length"], bottleneck(run.settings)) == (width, units)
+    assert (saved["frame-length"], saved["dim-decrease"]) == (width, run.settings["dim-decrease"])
+    # a file of settings keeps its frames at another rate
+    assert load([str(run.settings_file), "sample-rate=22050"])["frame-length"] == width
+
+
 @pytest.mark.parametrize("text", ["No #5", "Live: Paris", "01", "yes", "1e3"])
 def test_text_is_not_parsed(text):
     assert load([f"source={text}"])["source"] == text
@@ -142,9 +166,13 @@ def test_any_file_name_makes_a_name_for_the_run(stem, name):
         ("ae-epoch=1.5", "expected a whole number, 1 or more"),
         ("load-weights=2", "expected True or False"),
         ("overlap=1", "expected 2 to 64"),
-        ("overlap=3", "does not divide frame-length"),
+        ("frame-length=2047", "does not divide frame-length"),
         ("section-count=all", "expected a whole number, 1 to 100000, or auto"),
         ("dim-decrease=600", "leaves no units"),
+        (
+            "sample-rate=8000",
+            "makes frames of 1024 samples, too few for layer-count 4 x dim-decrease 250: set",
+        ),
         ("block-count=[", "cannot read the value"),
         ("name=../up", "expected a plain name"),
         ("phase-encoder=a/b", "expected a plain name"),
