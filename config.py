@@ -14,6 +14,7 @@ settings = {
     "tensorboard": False,  # write losses, previews and clips for TensorBoard to output/NAME/tensorboard
     # the song
     "sample-rate": 16000,  # Hz the source is resampled to and the output is written at
+    "stereo": False,  # learn and write two channels; by default all are mixed to one
     "frame-length": "auto",  # samples per frame; auto: 128 ms, 2048 at 16000 Hz
     "overlap": 2,  # overlapping number for STFT: hop = frame-length / overlap
     "magnitude-power": 0.5,  # exponent of the magnitudes: 1 is linear, less lets quiet sounds count more
@@ -100,7 +101,6 @@ presets = {
         "generate-seconds": 10.0,
         "sequence-lengths": [12, 24],
     },
-    # a minute of the song, two hours on any machine
     # the demo at 44100 Hz, with the treble: three times as long
     "hifi": {
         "sample-rate": 44100,
@@ -114,6 +114,7 @@ presets = {
         "generate-seconds": 10.0,
         "sequence-lengths": [12, 24],
     },
+    # a minute of the song, two hours on any machine
     "evening": {
         "seconds": 60.0,
         "section-count": "auto",

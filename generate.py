@@ -169,7 +169,7 @@ def seed_frames(run: Run, frames: Frames) -> tuple[dict[str, np.ndarray], np.nda
             )
         return {name: song.frames[first:] for name, song in frames.components.items()}, frames.audio[:0]
     path = source_path(run.root, settings, "seed-source")
-    samples, notes, *_ = audio.load_audio(path, rate, "seed-source")
+    samples, notes, *_ = audio.load_audio(path, rate, "seed-source", stereo=settings["stereo"])
     for note in notes:
         print(f"seed-source: {note}")
     longest = max(settings["sequence-lengths"])
@@ -258,7 +258,8 @@ def _write_report(run, trained, clips, reference, signals, speed):
         entry |= {"scores": clip.scores, "summary": reference.summary(clip.scores)}
         entry |= {"rows": reference.describe(clip.scores)}
     facts = {
-        "learned from": f"{len(signals['source']) / rate:.1f} s at {rate} Hz",
+        "learned from": f"{len(signals['source']) / rate:.1f} s at {rate} Hz"
+        + ", in stereo" * run.settings["stereo"],
         "training": duration(sum(rows[-1][0] for rows in trained.history.values() if rows)),
         "generating": f"{speed:.2f} times real time",
     }

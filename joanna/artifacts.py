@@ -67,7 +67,7 @@ def _recorded_digest(version):
 def check_provenance(attributes: dict, path: Path, run: Run, stage: str, training: bool = False) -> None:
     """Raise UserError if the HDF5 attributes of a file do not fit the settings; see `provenance`."""
     try:
-        stored = dict(json.loads(attributes["recipe"]))
+        stored = {"stereo": False, **json.loads(attributes["recipe"])}  # not in those of earlier versions
     except (KeyError, ValueError, TypeError):
         raise UserError(f"{path} does not record its settings", rerun=stage) from None
     for key, value in provenance(run, stage, training).items():
@@ -145,7 +145,7 @@ class Frames:
     """The song as preprocess.py hands it over."""
 
     components: dict[str, ComponentFrames]
-    audio: np.ndarray  # (S,) float32 at sample-rate
+    audio: np.ndarray  # (S,) or (S, 2) float32 at sample-rate
     blocks: int  # per section
     digest: str = ""  # of the frames
 
@@ -168,7 +168,8 @@ class Frames:
         width = run.settings["frame-length"]
         each = {"frames": (None, width), "mean": (width,), "deviation": (width,)}
         shapes = {f"{name}/{key}": shape for name in COMPONENTS for key, shape in each.items()}
-        arrays, attributes = load_arrays(run.frames_file, run, "preprocess", {"audio": (-1,), **shapes})
+        shapes["audio"] = (-1, 2) if run.settings["stereo"] else (-1,)
+        arrays, attributes = load_arrays(run.frames_file, run, "preprocess", shapes)
         if not (str(attributes.get("blocks")).isdecimal() and int(attributes["blocks"]) > 0):
             reason = "is damaged: its section layout is missing"
             raise UserError(f"{run.frames_file} {reason}", rerun="preprocess")

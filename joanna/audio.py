@@ -1,4 +1,7 @@
-"""Audio files: load as mono, resample, match loudness, save; the metadata of clips."""
+"""Audio files: load as mono or stereo, resample, match loudness, save; the metadata of clips.
+
+Audio is ``(S,)``, or in stereo ``(S, 2)``, left and right.
+"""
 
 import io
 import json
@@ -30,7 +33,7 @@ PLAIN_NAME = r"\w[\w. -]{0,99}"  # of a file or folder; cannot lead elsewhere
 class Loaded(NamedTuple):
     """Audio of a recording."""
 
-    audio: np.ndarray  # (S,) float32 in -1 to 1
+    audio: np.ndarray  # (S,) or (S, 2) float32 in -1 to 1
     notes: list[str]  # sentences on what was changed, left out or missing
     seconds: float  # length of the recording
     silence: float  # seconds of it that are left out, after `start`
@@ -42,8 +45,9 @@ def load_audio(
     setting: str = "source",
     start: float = 0.0,
     limit: float = math.inf,
+    stereo: bool = False,
 ) -> Loaded:
-    """Load a recording as mono audio without the silence at its beginning and end.
+    """Load a recording without the silence at its beginning and end; empty if it ends before `start`.
 
     Args:
         path: a recording of any rate and number of channels in a format that libsndfile or ffmpeg reads.
@@ -51,9 +55,7 @@ def load_audio(
         setting: setting that holds the path, for messages.
         start: seconds left out at the beginning.
         limit: most samples of the result; no more is read.
-
-    Returns:
-        The audio, empty if the recording ends before `start`.
+        stereo: whether the result has two channels; those of a mono recording are equal.
 
     Raises:
         UserError: the file is missing, unreadable, empty or silent, or contains NaN or Inf.
@@ -62,26 +64,38 @@ def load_audio(
     if not path.is_file():
         raise UserError(f"{name}: no such file; put a recording there or set '{setting}'")
     with Recording(path, name) as recording:
-        rate, (lowest, highest) = recording.rate, _RATES
-        if not lowest <= rate <= highest:
-            raise UserError(
-                f"{name}: sample rate {rate} Hz; expected {lowest} to {highest} Hz: export it again"
-            )
-        recording.skip(round(start * rate))
-        # with more at the end, for the resampler
-        samples, silence = _read_sound(recording, limit * rate / sample_rate + rate // 10)
-        notes, seconds = list(recording.notes), recording.seconds
+        return load_recording(recording, name, sample_rate, start, limit, stereo)
+
+
+def load_recording(
+    recording: Recording,
+    name: str,
+    sample_rate: int,
+    start: float = 0.0,
+    limit: float = math.inf,
+    stereo: bool = False,
+) -> Loaded:
+    """Load a recording that is open, `name` in messages; see `load_audio`."""
+    rate, (lowest, highest) = recording.rate, _RATES
+    if not lowest <= rate <= highest:
+        raise UserError(
+            f"{name}: sample rate {rate} Hz; expected {lowest} to {highest} Hz: export it again"
+        )
+    recording.skip(round(start * rate))
+    # with more at the end, for the resampler
+    samples, silence = _read_sound(recording, limit * rate / sample_rate + rate // 10)
+    notes, seconds = list(recording.notes), recording.seconds
     if silent := [f"{length:.1f} s at the {end}" for end, length in silence.items() if length]:
         notes.append(f"left out silence: {', '.join(silent)}")
     if not seconds:
         raise UserError(f"{name}: contains no samples; choose another recording")
     if start >= seconds:
         return Loaded(np.zeros(0, np.float32), notes, seconds, 0.0)
-    audio, changes = _mix_down(samples)
+    audio, changes = _two_channels(samples) if stereo else _mix_down(samples)
     del samples
     if not (np.abs(audio) < _MAX_AMPLITUDE).all():
         raise UserError(f"{name}: contains NaN, Inf or values far beyond full scale; export it again")
-    changes += _remove_offset(audio, rate)
+    changes += _remove_offsets(audio, rate)
     if rate != sample_rate:
         audio = resample(audio, rate, sample_rate)
         changes.append(f"resampled from {rate} Hz to {sample_rate} Hz")
@@ -134,16 +148,40 @@ def _leading_silence(samples, rate):
     return frames if frames >= _MIN_SILENCE * rate else 0
 
 
+def _remove_offsets(audio, rate):
+    """Subtract from each channel of audio the mean of its sound, where it is audible; sentences on it."""
+    offsets = [_remove_offset(channel, rate) for channel in np.atleast_2d(audio.T)]
+    changes = [f"removed a constant offset of {offset:.2g} of full scale" for offset in offsets if offset]
+    return [*dict.fromkeys(changes)]
+
+
 def _remove_offset(audio, rate):
-    """Subtract from audio ``(S,)`` the mean of its sound, where it is audible; a sentence if it is."""
+    """The offset of audio ``(S,)`` that is removed, 0 if it is not audible."""
     size, silent = _silent_parts(audio[:, None], rate)
     parts = audio[: len(silent) * size].reshape(-1, size)
     offset = float(parts[~silent].mean() if not silent.all() else audio.mean() if len(audio) else 0)
     if not len(audio) or abs(offset) <= _OFFSET * audio.std():
-        return []
+        return 0.0
     audio[len(parts) * size :] -= offset
     parts -= np.where(silent, parts.mean(axis=1), offset)[:, None]  # a pause may be without the offset
-    return [f"removed a constant offset of {offset:.2g} of full scale"]
+    return offset
+
+
+@np.errstate(invalid="ignore", over="ignore")  # NaN and Inf are refused later
+def _two_channels(samples):
+    """Stereo audio ``(S, 2)`` float64 of samples ``(S, C)``, and sentences on the channels."""
+    if not len(samples):
+        return np.zeros((0, 2)), []
+    count = samples.shape[1]
+    used = _with_sound(_powers(samples))[:2] if count > 2 else np.arange(count)
+    audio = samples[:, used] * np.ones(2)  # a single channel twice
+    notes = [f"used channel {' and '.join(map(str, used + 1))} of {count}"] if count > 2 else []
+    if len(used) == 1:
+        notes.append("mono, so both channels are equal")
+    elif _cancel(audio.mean(axis=1), _powers(audio)):
+        audio[:, 1] *= -1
+        notes.append("the channels cancel each other: inverted one of them")
+    return audio, notes
 
 
 def _mix_down(samples):
@@ -152,11 +190,10 @@ def _mix_down(samples):
     if count == 1 or not len(samples):
         return samples[:, 0].astype(np.float64), []
     with np.errstate(invalid="ignore", over="ignore"):  # NaN and Inf are refused later
-        powers = np.array([np.var(channel, dtype=np.float64) for channel in samples.T])
-        used = np.flatnonzero(~(powers <= _SILENT_CHANNEL * powers.max()))
-        used = used if len(used) else np.arange(count)
+        powers = _powers(samples)
+        used = _with_sound(powers)
         audio = samples[:, used].mean(axis=1, dtype=np.float64)
-        cancelled = np.var(audio) < _MIN_MIX_POWER * powers[used].sum() / len(used) ** 2
+        cancelled = _cancel(audio, powers[used])
     if cancelled:
         used = np.array([powers.argmax()])
         audio = samples[:, used[0]].astype(np.float64)
@@ -168,12 +205,32 @@ def _mix_down(samples):
     return audio, [f"mixed {len(used)}{of} channels down to mono{silent}"]
 
 
+def _powers(samples):
+    return np.array([np.var(channel, dtype=np.float64) for channel in samples.T])
+
+
+def _with_sound(powers):
+    """Indices of the channels that have sound, or of all; `powers` are those of each."""
+    used = np.flatnonzero(~(powers <= _SILENT_CHANNEL * powers.max()))
+    return used if len(used) else np.arange(len(powers))
+
+
+def _cancel(mix, powers):
+    """Whether the channels cancel each other in their mix."""
+    return np.var(mix) < _MIN_MIX_POWER * powers.sum() / len(powers) ** 2
+
+
 def resample(audio: np.ndarray, rate: int, target_rate: int) -> np.ndarray:
     """Audio ``(S,)`` at `rate` Hz -> ``(ceil(S * target_rate / rate),)`` at `target_rate` Hz."""
     from scipy.signal import resample_poly  # takes half a second to import
 
     divisor = np.gcd(rate, target_rate)
     return resample_poly(audio, target_rate // divisor, rate // divisor)
+
+
+def mid(audio: np.ndarray) -> np.ndarray:
+    """Mono audio ``(S,)``: the mean of the channels."""
+    return audio if audio.ndim == 1 else audio.mean(axis=1)
 
 
 def rms(audio: np.ndarray) -> float:
@@ -187,12 +244,14 @@ def sounding(blocks: Iterable[np.ndarray]) -> np.ndarray:
     `blocks` ``(N, F)`` hold the frames. Those without sound are digital silence, dither and the ends of
     fades. The noise of an old recording is 30 to 40 dB below the loudest frame.
     """
-    power = np.concatenate([np.einsum("ij,ij->i", frames, frames) for frames in blocks])
+    rows = (frames.reshape(len(frames), -1) for frames in blocks)
+    power = np.concatenate([np.einsum("ij,ij->i", frames, frames) for frames in rows])
     return power >= _SILENT_LEVEL**2 * power.max()
 
 
 def loudness(audio: np.ndarray) -> float:
     """Root mean square of those parts of audio ``(S,)`` that have sound."""
+    audio = audio.ravel()
     parts = np.pad(audio, (0, -len(audio) % _PART)).reshape(-1, _PART)
     return rms(audio[np.repeat(sounding([parts]), _PART)[: len(audio)]])
 

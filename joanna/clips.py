@@ -90,6 +90,7 @@ class ClipMaker:
             song_magnitude=song["magnitude"].frames,
             song_phase=self._song_phase,
             overlap=settings["overlap"],
+            stereo=settings["stereo"],
         )
 
     def _clip(self, name: str, phase_method: PhaseMethod, inputs: PhaseInputs) -> Clip:
@@ -98,7 +99,8 @@ class ClipMaker:
         magnitude = self._frames.components["magnitude"].restore(inputs.magnitude)
 
         def signal(phase):
-            joined = spectra.join(magnitude, phase, settings["magnitude-power"], settings["overlap"])
+            keys = "magnitude-power", "overlap", "stereo"
+            joined = spectra.join(magnitude, phase, *(settings[key] for key in keys))
             return trim_and_fade(joined, settings)
 
         phase = phase_method.phases(inputs)
@@ -121,8 +123,8 @@ def trim_and_fade(signal: np.ndarray, settings: dict) -> np.ndarray:
     signal = signal[0 if settings["continue"] else settings["frame-length"] :][:samples].copy()
     fade = np.linspace(0, 1, min(samples, round(_FADE_SECONDS * settings["sample-rate"])))
     if not settings["continue"]:
-        signal[: len(fade)] *= fade
-    signal[len(signal) - len(fade) :] *= fade[::-1]
+        signal[: len(fade)].T[...] *= fade
+    signal[len(signal) - len(fade) :].T[...] *= fade[::-1]
     return signal
 
 
@@ -140,10 +142,10 @@ def continue_recording(recording: np.ndarray, generated: np.ndarray, settings: d
     """
     lead, window = _lead(settings), spectra.window_pair(settings["frame-length"], settings["overlap"])
     fade = np.prod(window, axis=0).reshape(settings["overlap"], -1).cumsum(axis=0).ravel()[:lead]
-    old, new = recording[-lead:] * (1 - fade), generated[:lead]
+    old, new = recording[-lead:].T * (1 - fade), generated[:lead].T
     correlation = max(0.0, scores.correlation(old * fade, new * (1 - fade)))
     power = 1 - 2 * (1 - correlation) * fade * (1 - fade)
-    parts = recording[:-lead], (old + new) / np.sqrt(power), generated[lead:]
+    parts = recording[:-lead], ((old + new) / np.sqrt(power)).T, generated[lead:]
     return np.concatenate(parts, dtype=np.float32)
 
 

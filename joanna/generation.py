@@ -86,17 +86,17 @@ def _training_settings(settings, provenance, goals):
 
 
 def to_audio(run: Run, song: Frames, frames: dict[str, np.ndarray]) -> np.ndarray:
-    """Audio ``(S,)`` of normalized frames ``(M, F)`` of both components, at the mean and std of the song."""
-    power, overlap = run.settings["magnitude-power"], run.settings["overlap"]
+    """Audio ``(S,)`` or ``(S, 2)`` of normalized frames ``(M, F)`` of both components, at the mean and std of the song."""
+    power, overlap, stereo = (run.settings[key] for key in ("magnitude-power", "overlap", "stereo"))
     has_sound = sounding(song.audio, run.settings["frame-length"], overlap)
-    magnitude, _ = mute_pauses(frames["magnitude"], song.components["magnitude"], has_sound)
+    magnitude, _ = mute_pauses(frames["magnitude"], song.components["magnitude"], has_sound, stereo)
     frames = {**frames, "magnitude": magnitude}
     magnitude, phase = (song.components[name].restore(frames[name]) for name in ("magnitude", "phase"))
-    return join(magnitude, phase, power, overlap)
+    return join(magnitude, phase, power, overlap, stereo)
 
 
 def mute_pauses(
-    frames: np.ndarray, song: ComponentFrames, has_sound: np.ndarray
+    frames: np.ndarray, song: ComponentFrames, has_sound: np.ndarray, stereo: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
     """Replace the generated frames that are pauses by silence.
 
@@ -106,13 +106,14 @@ def mute_pauses(
         frames: generated magnitudes ``(K, F)``, normalized.
         song: the song's magnitudes.
         has_sound: which of the song's frames have sound ``(M,)``.
+        stereo: whether mid and side count.
 
     Returns:
         The frames ``(K, F)``, and which of them have sound ``(K,)``.
     """
     if has_sound.all():
         return frames, np.ones(len(frames), bool)
-    distances = FrameDistances(song.frames)
+    distances = FrameDistances(song.frames, stereo)
     nearest = [distances(frame[None])[0].argmin() for frame in frames]  # all at once would take gigabytes
     kept = has_sound[nearest]
     silence = normalize(np.zeros_like(song.mean), song.mean, song.std)
@@ -205,7 +206,7 @@ class FrameGenerator:
             raise UserError(f"{self._title(job)}: the network's output is NaN or Inf", rerun="lstm")
         counted = np.ones(len(frames), bool)
         if self._component == "magnitude":  # phases do not tell a pause
-            frames, counted = mute_pauses(frames, self._song, self._sounding)
+            frames, counted = mute_pauses(frames, self._song, self._sounding, self._run.settings["stereo"])
         return match_statistics(frames, counted) if self._run.settings["match-statistics"] else frames
 
     def _title(self, job):

@@ -11,13 +11,13 @@ from joanna.spectra import FrameDistances, istft, stft
 _JUMP_COST = 6.0  # cost of a jump, in units of the frames' variance
 
 
-def follow(magnitude: np.ndarray, song: np.ndarray) -> np.ndarray:
+def follow(magnitude: np.ndarray, song: np.ndarray, stereo: bool = False) -> np.ndarray:
     """Align normalized magnitudes ``(M, F)`` with the song's ``(N, F)``: indices ``(M,)`` of its frames.
 
     The path with the least distances and jumps, found by the Viterbi algorithm (Forney 1973, Proc. IEEE
     61(3)), as in unit selection (Hunt and Black 1996, ICASSP): only the next frame of the song is free.
     """
-    distances = FrameDistances(song)
+    distances = FrameDistances(song, stereo)
     order = np.arange(len(song), dtype=np.int32)
     predecessors = np.zeros((len(magnitude), len(song)), np.int32)
     cost = distances(magnitude[:1])[0]
@@ -33,15 +33,20 @@ def follow(magnitude: np.ndarray, song: np.ndarray) -> np.ndarray:
     return np.array(path[::-1])
 
 
-def griffin_lim(magnitude: np.ndarray, phase: np.ndarray, overlap: int, iterations: int = 50) -> np.ndarray:
+def griffin_lim(
+    magnitude: np.ndarray, phase: np.ndarray, overlap: int, stereo: bool = False, iterations: int = 50
+) -> np.ndarray:
     """Make phases ``(M, F)`` in radians consistent with fixed linear magnitudes ``(M, F)``.
 
     Repeated inverse and forward STFT (Griffin and Lim 1984, IEEE TASSP 32(2)). At overlap 2 it has
-    little effect, because adjacent frames share too few samples.
+    little effect, because adjacent frames share too few samples. In stereo, side keeps its phase relative to
+    mid, and so each sound its place.
     """
+    bins = slice(magnitude.shape[1] // 2 + 1 if stereo else None)
+    phase = phase.copy()
     for _ in range(iterations):
-        audio = istft(magnitude * np.exp(1j * phase), overlap)
-        phase = np.angle(stft(audio, magnitude.shape[1], overlap))
+        audio = istft(magnitude * np.exp(1j * phase), overlap, stereo)
+        phase[:, bins] = np.angle(stft(audio, magnitude.shape[1], overlap)[:, bins])
     return phase
 
 
@@ -55,11 +60,12 @@ class PhaseInputs:
     song_magnitude: np.ndarray  # the song's frames (N, F), normalized
     song_phase: np.ndarray  # of the song's reconstruction (N, F)
     overlap: int  # frame length / hop
+    stereo: bool = False
 
     @cached_property
     def followed(self) -> np.ndarray:
         """Phases ``(M, F)`` of the song along the path closest to the magnitudes; see `follow`."""
-        return self.song_phase[follow(self.magnitude, self.song_magnitude)]
+        return self.song_phase[follow(self.magnitude, self.song_magnitude, self.stereo)]
 
 
 @dataclass(frozen=True)
@@ -76,7 +82,8 @@ PHASE_METHODS = {
     "network": PhaseMethod(lambda given: given.phase),
     "follow": PhaseMethod(lambda given: given.followed, generates_phase=False),
     "griffin-lim": PhaseMethod(
-        lambda given: griffin_lim(given.linear_magnitude, given.phase, given.overlap), minimum_overlap=4
+        lambda given: griffin_lim(given.linear_magnitude, given.phase, given.overlap, given.stereo),
+        minimum_overlap=4,
     ),
 }
 

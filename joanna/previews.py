@@ -146,7 +146,7 @@ class PreviewCallback(keras.callbacks.Callback):
         windows = Windows(self._network, [length], rates, [rng])
         [frames] = run_loops(windows, [part(Seed(song[start : start + length], song[:0]), count)])
         if component == "magnitude":
-            return frames, follow(frames, song)
+            return frames, follow(frames, song, settings["stereo"])
         return frames, (start + length + np.arange(count)) % len(song)
 
 
@@ -155,7 +155,7 @@ def log(run: Run, folder: str, step: int, signals: dict[str, np.ndarray], values
     rate = run.settings["sample-rate"]
     with tf.summary.create_file_writer(str(run.tensorboard / folder)).as_default(step):
         for name, signal in signals.items():
-            tf.summary.audio(name, signal[None, :, None].astype(np.float32), rate)
+            tf.summary.audio(name, signal.reshape(1, len(signal), -1).astype(np.float32), rate)
             tf.summary.image(name, scores.picture([signal], rate)[None])
         for name, value in values.items():
             tf.summary.scalar(name, value)

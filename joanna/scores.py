@@ -11,7 +11,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from scipy.signal import ShortTimeFFT, find_peaks, welch
 from scipy.signal.windows import hann
 
-from joanna.audio import loudness, resample, rms
+from joanna.audio import loudness, mid, resample, rms
 
 SAMPLE_RATE = 16000  # Hz
 N_FFT, HOP_LENGTH, CHROMA_N_FFT = 1024, 256, 4096  # samples: 64, 16 and 256 ms
@@ -28,8 +28,11 @@ _COLORMAP = (0, 60, 190, 255, 252), (0, 15, 55, 150, 253), (20, 110, 110, 90, 20
 
 
 def prepare(audio: np.ndarray, sample_rate: int) -> np.ndarray:
-    """Audio ``(S,)`` at 16 kHz and unit loudness, float64, zero-padded to the longest FFT (0.26 s)."""
-    audio = resample(np.asarray(audio, dtype=np.float64), sample_rate, SAMPLE_RATE)
+    """Audio ``(S,)`` at 16 kHz and unit loudness, float64, zero-padded to the longest FFT (0.26 s).
+
+    Of stereo audio ``(S, 2)`` it is the mean of the channels, as everywhere here but in `width`.
+    """
+    audio = resample(mid(np.asarray(audio, dtype=np.float64)), sample_rate, SAMPLE_RATE)
     audio = np.pad(audio, (0, max(0, CHROMA_N_FFT - len(audio))))
     level = loudness(audio)
     return audio / level if level > 1e-6 else 0 * audio  # less is rounding
@@ -207,6 +210,14 @@ def hop_buzz(signal: np.ndarray, hop_seconds: float) -> float:
     return float(10 * np.log10((level + 1e-12) / (np.median(power[nearby]) + 1e-12)))
 
 
+def width(audio: np.ndarray) -> float:
+    """Level of the side of stereo audio ``(S, 2)`` over that of mid in dB, -80 to 80; NaN if mono or silent."""
+    if audio.ndim == 1 or not audio.any():
+        return float("nan")
+    middle, side = rms(audio.sum(axis=1)), rms(audio[:, 0] - audio[:, 1])
+    return float(20 * np.log10(max(side, 1e-4 * middle) / max(middle, 1e-4 * side)))
+
+
 class Features:
     """What the scores need of a signal ``(S,)``, computed once."""
 
@@ -215,6 +226,7 @@ class Features:
         self.mel = log_mel(self.signal, SAMPLE_RATE)
         self.mean, self.patches = self.mel.mean(axis=0), patches(self.mel)
         self.spectrum, self.chroma = spectrum_level(self.signal), chroma(self.signal)
+        self.width = width(audio)
 
 
 class Comparison:
@@ -322,6 +334,9 @@ SCORES = (
           {"hop-buzz": ("song", lambda song: hop_buzz(song.signal, song.hop_seconds))}),
     Score("drift", "drift", "{:.2f}", lambda pair: drift(pair.clip, pair.song),
           "timbre of the end over that of the beginning; 1 is steady"),
+    Score("width", "width", "{:.0f} dB", lambda pair: pair.clip.width,
+          "stereo width, side over mid; near the song's is good",
+          {"width": ("song", lambda song: song.width)}),
 )  # fmt: skip
 
 

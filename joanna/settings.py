@@ -46,6 +46,7 @@ SETTINGS = {
     "random-seed": Setting(int, 0, 2**31 - 1, stage="autoencoder", training_only=True),
     "tensorboard": Setting(bool),
     "sample-rate": Setting(int, 1000, 384000, stage="preprocess"),
+    "stereo": Setting(bool, stage="preprocess"),
     "frame-length": Setting(int, 16, 65536, choices=("auto",), stage="preprocess"),
     "overlap": Setting(int, 2, 64, stage="preprocess"),
     "magnitude-power": Setting(float, 0.1, 1.0, stage="preprocess"),
@@ -89,8 +90,8 @@ SETTINGS = {
     "phase-result": Setting(str),
     "magnitude-result": Setting(str),
 }
-_NAMES = {bool: "True or False", int: "a whole number", float: "a number", str: "text"}
 _FRAME_SECONDS, _BOTTLENECK = 0.128, 1048  # 2048 samples at 16 kHz; units of its bottleneck, where auto
+_NAMES = {bool: "True or False", int: "a whole number", float: "a number", str: "text"}
 _NAMES[list] = "a list such as [24,48]"
 
 
@@ -322,8 +323,8 @@ def _checked(settings):
         plain = re.sub(r"[^\w.-]", "-", Path(settings["source"]).stem).lstrip("-.")
         settings["name"] = plain[:100] or "song"
     _check_file_names(settings)
-    _check_shapes(settings)
     _resolve_widths(settings)
+    _check_shapes(settings)
     return settings
 
 
@@ -401,7 +402,6 @@ def _check_file_names(settings):
                 raise UserError(f"two files would be named '{name}'; give each its own name")
 
 
-def _check_shapes(settings):
 def _resolve_widths(settings):
     """Replace auto by numbers: files and clips hold these."""
     if settings["frame-length"] == "auto":
@@ -420,6 +420,7 @@ def _resolve_widths(settings):
         settings["dim-decrease"] = (width - narrowest) // settings["layer-count"]
 
 
+def _check_shapes(settings):
     if settings["frame-length"] % settings["overlap"]:
         raise UserError(
             f"overlap is {settings['overlap']}, which does not divide frame-length "

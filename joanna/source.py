@@ -21,7 +21,7 @@ _FFMPEG_SUFFIXES = set(".m4a .m4b .aac .wma .mp4 .mov .mkv .webm .ape .wv .amr .
 class Source(NamedTuple):
     """The audio of a source, or as much of it as the settings ask for."""
 
-    samples: np.ndarray  # (S,) float32 at sample-rate
+    samples: np.ndarray  # (S,), or with stereo (S, 2), float32 at sample-rate
     notes: list[str]  # sentences on what was changed, left out or missing
     seconds: float  # length of the recordings from `start` on, without the silence left out
 
@@ -87,7 +87,7 @@ def load_source(root: Path, settings: dict) -> Source:
     shares = _equal_shares(lengths, total)
     parts, notes, too_short, found = [], [], [], 0.0
     for path, share in zip(files, shares, strict=True):
-        loaded = load_audio(path, rate, start=start, limit=share)
+        loaded = load_audio(path, rate, start=start, limit=share, stereo=settings["stereo"])
         if not len(loaded.audio):
             too_short.append(f"{path.name} lasts {loaded.seconds:.1f} s")
             continue

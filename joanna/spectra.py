@@ -1,4 +1,9 @@
-"""Spectra of audio: STFT, phase and magnitude, normalization, distances between frames."""
+"""Spectra of audio: STFT, phase and magnitude, normalization, distances between frames.
+
+The spectra of mono audio ``(S,)`` are two-sided, so the second half mirrors the first. Those of stereo audio
+``(S, 2)``, left and right, are as wide: bins up to Nyquist hold mid, the mean of the channels. The others
+hold side, half their difference, relative to the phase of mid: that tells left from right.
+"""
 
 from collections.abc import Iterator
 
@@ -27,7 +32,7 @@ def window_pair(frame_length: int, overlap: int) -> tuple[np.ndarray, np.ndarray
 
 
 def stft(signal: np.ndarray, frame_length: int, overlap: int) -> np.ndarray:
-    """Two-sided spectra ``(M, F)`` complex128 of all frames that lie inside audio ``(S,)``.
+    """Spectra ``(M, F)`` complex128 of all frames that lie inside audio ``(S,)`` or ``(S, 2)``.
 
     F = frame_length samples, hop = F / overlap, M = (S - F) // hop + 1; ValueError if S < F.
     """
@@ -36,7 +41,8 @@ def stft(signal: np.ndarray, frame_length: int, overlap: int) -> np.ndarray:
 
 def stft_blocks(signal: np.ndarray, frame_length: int, overlap: int) -> Iterator[np.ndarray]:
     """Blocks ``(N, F)`` of the rows of `stft`: all of an hour would take gigabytes."""
-    yield from map(np.fft.fft, _windowed_frames(signal, frame_length, overlap))
+    transform = np.fft.fft if signal.ndim == 1 else _stereo_spectra
+    yield from map(transform, _windowed_frames(signal, frame_length, overlap))
 
 
 def sounding(signal: np.ndarray, frame_length: int, overlap: int) -> np.ndarray:
@@ -45,32 +51,63 @@ def sounding(signal: np.ndarray, frame_length: int, overlap: int) -> np.ndarray:
 
 
 def _windowed_frames(signal, frame_length, overlap):
-    """Blocks of the frames of `stft`, multiplied by the window."""
+    """Blocks of the frames of `stft` ``(N, F)`` or ``(N, 2, F)``, multiplied by the window."""
     if len(signal) < frame_length:
         raise ValueError(f"audio has {len(signal)} samples; a frame has {frame_length}")
-    frames = np.lib.stride_tricks.sliding_window_view(signal, frame_length)[:: frame_length // overlap]
+    frames = np.lib.stride_tricks.sliding_window_view(signal, frame_length, 0)[:: frame_length // overlap]
     window, _ = window_pair(frame_length, overlap)
     return (frames[start : start + _BLOCK] * window for start in range(0, len(frames), _BLOCK))
 
 
-def istft(spectra: np.ndarray, overlap: int) -> np.ndarray:
+def _stereo_spectra(frames):
+    """Spectra ``(N, F)`` of frames ``(N, 2, F)``; see the module."""
+    left, right = np.fft.rfft(frames.swapaxes(0, 1))
+    mid, side, inner = (left + right) / 2, (left - right) / 2, _complex_bins(frames.shape[2])
+    relative = side[:, inner] / _direction(mid[:, inner])
+    side[:, inner] = 0  # the others are real, as those of mid: they share bins
+    return np.concatenate([mid + 1j * side, relative], axis=1)
+
+
+def _stereo_frames(spectra):
+    """Frames ``(N, 2, F)`` of spectra ``(N, F)``: inverse of `_stereo_spectra`."""
+    length = spectra.shape[1]
+    mid, inner = spectra[:, : length // 2 + 1], _complex_bins(length)
+    side = mid.imag.astype(complex)
+    side[:, inner] = spectra[:, length // 2 + 1 :] * _direction(mid[:, inner])
+    mid, side = np.fft.irfft(mid, length), np.fft.irfft(side, length)
+    return np.stack([mid + side, mid - side], axis=1)
+
+
+def _complex_bins(length):
+    """Slice of the bins up to Nyquist that real frames of `length` samples have complex values in."""
+    return slice(1, (length + 1) // 2)
+
+
+def _direction(mid):
+    """A quarter turn from the phase of mid: left is at -pi/2 of it, right at pi/2, far from pi."""
+    return 1j * np.exp(1j * np.angle(mid))
+
+
+def istft(spectra: np.ndarray, overlap: int, stereo: bool = False) -> np.ndarray:
     """Inverse of `stft` by overlap-add with the dual window: audio ``((M - 1) * hop + F,)`` float64.
 
-    The first and last F - hop samples fade, because fewer frames overlap there.
+    With `stereo` it is ``(..., 2)``. The first and last F - hop samples fade, because fewer frames overlap
+    there.
     """
-    return _overlap_add(spectra.shape, overlap, lambda rows: spectra[rows])
+    return _overlap_add(spectra.shape, overlap, stereo, lambda rows: spectra[rows])
 
 
-def _overlap_add(shape, overlap, spectra):
+def _overlap_add(shape, overlap, stereo, spectra):
     """`istft` of the spectra that `spectra` gives for slices of rows."""
     frame_count, frame_length = shape
     hop, (_, window) = frame_length // overlap, window_pair(frame_length, overlap)
-    signal = np.zeros((frame_count - 1) * hop + frame_length)
+    signal = np.zeros((1 + stereo, (frame_count - 1) * hop + frame_length))
     for start in range(0, frame_count, _BLOCK):
-        block = np.fft.ifft(spectra(slice(start, start + _BLOCK))).real * window
+        block = spectra(slice(start, start + _BLOCK))
+        block = (_stereo_frames(block) if stereo else np.fft.ifft(block).real) * window
         for index, frame in enumerate(block, start):
-            signal[index * hop :][:frame_length] += frame
-    return signal
+            signal[:, index * hop :][:, :frame_length] += frame
+    return signal.T if stereo else signal[0]
 
 
 def split(spectra: np.ndarray, power: float) -> dict[str, np.ndarray]:
@@ -88,11 +125,14 @@ def linear_magnitude(magnitude: np.ndarray, power: float) -> np.ndarray:
     return np.maximum(magnitude, 0) ** (1 / power)
 
 
-def join(magnitude: np.ndarray, phase: np.ndarray, power: float, overlap: int) -> np.ndarray:
+def join(
+    magnitude: np.ndarray, phase: np.ndarray, power: float, overlap: int, stereo: bool = False
+) -> np.ndarray:
     """Audio ``(S,)`` of magnitude to the `power` and phase in radians, ``(M, F)`` each; see `istft`."""
     return _overlap_add(
         magnitude.shape,
         overlap,
+        stereo,
         lambda rows: linear_magnitude(magnitude[rows], power) * np.exp(1j * phase[rows]),
     )
 
@@ -163,18 +203,18 @@ def normalized_error(frames: np.ndarray, predicted: np.ndarray) -> float:
 
 
 class FrameDistances:
-    """Mean squared differences from two-sided reference frames ``(M, F)``, over the `bins` up to Nyquist.
+    """Mean squared differences from reference frames ``(M, F)``, over the `bins` up to Nyquist.
 
-    `bins` is F // 2 + 1, `squares` ``(M,)`` the sum of squares of each reference frame.
+    `bins` is F // 2 + 1, or F with `stereo`; `squares` ``(M,)`` the sum of squares of each reference frame.
     """
 
-    def __init__(self, reference: np.ndarray):
-        self.bins = reference.shape[1] // 2 + 1
+    def __init__(self, reference: np.ndarray, stereo: bool = False):
+        self.bins = reference.shape[1] if stereo else reference.shape[1] // 2 + 1
         self._reference = reference[:, : self.bins]
         self.squares = np.square(self._reference).sum(axis=1)
 
     def __call__(self, frames: np.ndarray) -> np.ndarray:
-        """Distances ``(K, M)`` of two-sided frames ``(K, F)`` from the reference."""
+        """Distances ``(K, M)`` of frames ``(K, F)`` from the reference."""
         frames = frames[:, : self.bins]
         squares = np.square(frames).sum(axis=1)[:, None]
         return (squares + self.squares - 2 * frames @ self._reference.T) / self.bins

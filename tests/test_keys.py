@@ -16,7 +16,7 @@ from joanna.backend import tensorflow as tf
 pytestmark = pytest.mark.filterwarnings("ignore:Even though")  # tf.data is not run eagerly
 SHORT = ["name=song", "block-count=20", "ae-epoch=1", "ae-iteration=1", "lstm-iteration=1"]
 PREPROCESS = ["sample-rate=3000", "frame-length=32", "overlap=4", "magnitude-power=1", "section-count=1"]
-PREPROCESS += ["block-count=15", "start=0.1", "seconds=0.2"]
+PREPROCESS += ["stereo=True", "block-count=15", "start=0.1", "seconds=0.2"]
 AUTOENCODER = ["layer-count=1", "dim-decrease=4", "dropout=0.1", "ae-epoch=2", "ae-iteration=3"]
 AUTOENCODER += ["batch-size=16", "learning-rate=0.01", "random-seed=7"]
 LSTM = ["lstm-layers=1", "lstm-epoch=2", "lstm-iteration=3", "window-length=6", "window-batch=2"]

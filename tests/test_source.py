@@ -9,6 +9,7 @@ from joanna.errors import UserError
 LOW = tone(1.2, pitch=300)
 SETTINGS = {
     "sample-rate": 4000,
+    "stereo": False,
     "frame-length": 64,
     "overlap": 2,
     "section-count": 2,
