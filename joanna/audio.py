@@ -78,9 +78,7 @@ def load_recording(
     """Load a recording that is open, `name` in messages; see `load_audio`."""
     rate, (lowest, highest) = recording.rate, _RATES
     if not lowest <= rate <= highest:
-        raise UserError(
-            f"{name}: sample rate {rate} Hz; expected {lowest} to {highest} Hz: export it again"
-        )
+        raise UserError(f"{name}: sample rate {rate} Hz; expected {lowest} to {highest} Hz: export it again")
     recording.skip(round(start * rate))
     # with more at the end, for the resampler
     samples, silence = _read_sound(recording, limit * rate / sample_rate + rate // 10)
@@ -175,7 +173,8 @@ def _two_channels(samples):
     count = samples.shape[1]
     used = _with_sound(_powers(samples))[:2] if count > 2 else np.arange(count)
     audio = samples[:, used] * np.ones(2)  # a single channel twice
-    notes = [f"used channel {' and '.join(map(str, used + 1))} of {count}"] if count > 2 else []
+    names = f"channel{'s' * (len(used) > 1)} {' and '.join(map(str, used + 1))}"
+    notes = [f"used {names} of {count}"] if count > 2 else []
     if len(used) == 1:
         notes.append("mono, so both channels are equal")
     elif _cancel(audio.mean(axis=1), _powers(audio)):

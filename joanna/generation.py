@@ -86,7 +86,7 @@ def _training_settings(settings, provenance, goals):
 
 
 def to_audio(run: Run, song: Frames, frames: dict[str, np.ndarray]) -> np.ndarray:
-    """Audio ``(S,)`` or ``(S, 2)`` of normalized frames ``(M, F)`` of both components, at the mean and std of the song."""
+    """Audio of normalized frames ``(M, F)`` of both components, at the mean and std of the song."""
     power, overlap, stereo = (run.settings[key] for key in ("magnitude-power", "overlap", "stereo"))
     has_sound = sounding(song.audio, run.settings["frame-length"], overlap)
     magnitude, _ = mute_pauses(frames["magnitude"], song.components["magnitude"], has_sound, stereo)

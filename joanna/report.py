@@ -50,7 +50,7 @@ def write(
 
 
 def clip(name: str, signal: np.ndarray, rate: int) -> dict:
-    """A clip for `write`: wav, peaks in % and spectrogram (PNG) of audio ``(S,)`` or ``(S, 2)`` in -1 to 1 at `rate` Hz."""
+    """A clip for `write`: wav, peaks in % and spectrogram (PNG) of audio in -1 to 1 at `rate` Hz."""
     wav, picture = audio.wav_bytes(signal, rate), png(scores.picture([signal], rate))
     starts = np.linspace(0, len(signal), min(_MAX_PEAKS, len(signal)), endpoint=False).astype(int)
     peaks = np.rint(100 * np.maximum.reduceat(np.abs(audio.mid(signal)), starts)).astype(int).tolist()

@@ -211,7 +211,7 @@ def hop_buzz(signal: np.ndarray, hop_seconds: float) -> float:
 
 
 def width(audio: np.ndarray) -> float:
-    """Level of the side of stereo audio ``(S, 2)`` over that of mid in dB, -80 to 80; NaN if mono or silent."""
+    """Side over mid of stereo audio ``(S, 2)`` in dB, -80 to 80; NaN if it is mono or silent."""
     if audio.ndim == 1 or not audio.any():
         return float("nan")
     middle, side = rms(audio.sum(axis=1)), rms(audio[:, 0] - audio[:, 1])

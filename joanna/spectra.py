@@ -70,10 +70,11 @@ def _stereo_spectra(frames):
 
 def _stereo_frames(spectra):
     """Frames ``(N, 2, F)`` of spectra ``(N, F)``: inverse of `_stereo_spectra`."""
-    length = spectra.shape[1]
-    mid, inner = spectra[:, : length // 2 + 1], _complex_bins(length)
+    length, inner = spectra.shape[1], _complex_bins(spectra.shape[1])
+    mid, relative = np.split(spectra, [length // 2 + 1], axis=1)
     side = mid.imag.astype(complex)
-    side[:, inner] = spectra[:, length // 2 + 1 :] * _direction(mid[:, inner])
+    side[~relative.any(axis=1)] = 0  # of a mono song
+    side[:, inner] = relative * _direction(mid[:, inner])
     mid, side = np.fft.irfft(mid, length), np.fft.irfft(side, length)
     return np.stack([mid + side, mid - side], axis=1)
 

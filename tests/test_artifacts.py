@@ -98,7 +98,9 @@ def write_earlier_version(path, run, stage, arrays, attributes):
         with h5py.File(path, "w") as file:
             for name, array in arrays.items():
                 file[name] = array
-            file.attrs["recipe"] = json.dumps(artifacts.provenance(run, stage))
+            recipe = artifacts.provenance(run, stage)
+            del recipe["stereo"]
+            file.attrs["recipe"] = json.dumps(recipe)
             file.attrs.update({"identity": "0123456789abcdef", **attributes})
 
     files.write(path, fill)
@@ -126,6 +128,8 @@ def test_files_of_earlier_versions_are_read(run, capsys):
     assert (coded.weights, coded.digest) == ({"phase": "aa", "magnitude": "bb"}, "0123456789abcdef")
     preprocess.main(run)
     assert capsys.readouterr().out.startswith("up to date, skipped: ")
+    with pytest.raises(UserError, match="made with stereo False, the settings say True"):
+        artifacts.Frames.load(tiny_run(run.root, f"source={run.settings['source']}", "stereo=True"))
 
 
 @pytest.mark.parametrize(

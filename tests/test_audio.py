@@ -69,6 +69,42 @@ def test_channels_that_cancel_each_other_or_are_silent_cost_no_sound(tmp_path, c
     np.testing.assert_allclose(loaded, result * tone(), atol=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("channels", "result", "notes"),
+    [
+        ([0.5], [0.5, 0.5], ["mono, so both channels are equal"]),
+        ([1, 0.2], [1, 0.2], []),
+        ([0, 1], [0, 1], []),
+        ([1, -1], [1, 1], ["the channels cancel each other: inverted one of them"]),
+        ([0, 1, 0.5, 1], [1, 0.5], ["used channels 2 and 3 of 4"]),
+        ([0, 0, 1], [1, 1], ["used channel 3 of 3", "mono, so both channels are equal"]),
+    ],
+)
+def test_two_channels_are_kept_in_stereo(tmp_path, channels, result, notes):
+    signal = tone(2.4, 8000)
+    wavfile.write(tmp_path / "a.wav", 8000, np.stack([gain * signal for gain in channels], axis=1))
+    loaded = audio.load_audio(tmp_path / "a.wav", 4000, limit=4000, stereo=True)
+    assert loaded.notes == [*notes, "resampled from 8000 Hz to 4000 Hz"]
+    assert (loaded.audio.shape, loaded.audio.dtype) == ((4000, 2), np.float32)
+    expected = np.outer(tone(2.4, 4000)[:4000], result)
+    np.testing.assert_allclose(loaded.audio[100:], expected[100:], atol=1e-3)
+
+
+def test_in_stereo_silence_offset_and_peak_are_those_of_both_channels(tmp_path):
+    late = np.concatenate([np.zeros(4000), tone()])
+    signal = np.stack([np.concatenate([tone(), np.zeros(4000)]), 6 * late + 0.3], axis=1)
+    padded = np.concatenate([np.zeros((4000, 2)), signal, np.zeros((8000, 2))]).astype(np.float32)
+    wavfile.write(tmp_path / "a.wav", 4000, padded)
+    loaded = audio.load_audio(tmp_path / "a.wav", 4000, stereo=True)
+    assert loaded.notes == [
+        "left out silence: 1.0 s at the beginning, 2.0 s at the end",
+        "removed a constant offset of 0.3 of full scale",
+        "peak scaled from 2.85 to 0.99 of full scale",
+    ]
+    expected = signal - [0, 0.3]
+    np.testing.assert_allclose(loaded.audio, 0.99 * expected / np.abs(expected).max(), atol=2e-3)
+
+
 @pytest.mark.parametrize("offset", [0.02, 0.3, -0.3])
 def test_a_constant_offset_is_removed_and_said(tmp_path, offset):
     wavfile.write(tmp_path / "a.wav", 4000, (tone() + offset).astype(np.float32))

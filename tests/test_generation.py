@@ -190,6 +190,15 @@ def test_loops_are_printed(tmp_path, capsys):
     assert message in capsys.readouterr().out
 
 
+def test_sound_on_the_side_alone_is_no_pause():
+    rng, has_sound = np.random.default_rng(0), np.arange(60) // 10 != 1
+    frames = rng.normal(size=(60, 64)).astype("float32")
+    frames[10:30, :33], frames[10:20, 33:] = -1, -1
+    song = ComponentFrames(frames, np.ones(64, "float32"), np.ones(64, "float32"))
+    _, kept = generation.mute_pauses(frames + 0.1, song, has_sound, stereo=True)
+    np.testing.assert_array_equal(kept, has_sound)
+
+
 def test_generated_pauses_become_silence():
     song, rng = noise_song(slice(10, 20)).components["magnitude"], np.random.default_rng(0)
     has_sound = np.arange(60) // 10 != 1
@@ -250,6 +259,9 @@ def test_a_recording_and_its_continuation_join_without_a_click(tmp_path, sound, 
         jumps = np.abs(np.diff(signal, order))
         assert jumps[start - order : length].max() < 1.1 * jumps[: start - order].max()
     assert np.std(signal[start:length]) > 0.8 * np.std(first)  # no gap either
+    first, generated = (np.stack([channel, channel], axis=1) for channel in (first, generated))
+    stereo = clips.continue_recording(first, clips.trim_and_fade(generated, run.settings), run.settings)
+    np.testing.assert_allclose(stereo, np.stack([signal, signal], axis=1), atol=1e-6)
 
 
 def test_a_long_recording_is_in_the_wav_and_its_last_minute_in_the_report(tmp_path):

@@ -28,6 +28,20 @@ def test_griffin_lim_makes_phases_consistent_at_overlap_4():
     assert inconsistency(phase.griffin_lim(magnitude, initial, 4)) < 0.2 * inconsistency(initial)
 
 
+def test_griffin_lim_leaves_sounds_in_their_place():
+    rng = np.random.default_rng(0)
+    magnitude, initial = rng.random((20, 64)), rng.uniform(-np.pi, np.pi, (20, 64))
+    phases = phase.griffin_lim(magnitude, initial, 4, stereo=True)
+    np.testing.assert_array_equal(phases[:, 33:], initial[:, 33:])  # of side, relative to mid
+    assert (phases[:, :33] != initial[:, :33]).all()
+
+
+def test_follow_tells_frames_apart_by_their_side():
+    song = np.random.default_rng(0).normal(size=(60, 64))
+    song[30:, :33] = song[:30, :33]
+    assert phase.follow(song[35:50], song, stereo=True).tolist() == [*range(35, 50)]
+
+
 @pytest.mark.parametrize("name", phase.PHASE_METHODS)
 def test_every_phase_method_gives_phases_from_the_inputs_it_asks_for(name):
     rng, method = np.random.default_rng(0), phase.PHASE_METHODS[name]

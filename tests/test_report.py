@@ -166,6 +166,7 @@ def test_a_waveform_holds_the_peaks_in_order():
     peaks = report.clip("a", signal, RATE)["peaks"]
     assert peaks == [0] * 1500 + [50] * 500
     assert report.clip("a", signal[-3:], RATE)["peaks"] == [50] * 3
+    assert report.clip("a", np.stack([signal, 0 * signal], axis=1), RATE)["peaks"] == [0] * 1500 + [25] * 500
 
 
 def test_players_load_and_spectrograms_are_drawn(browser):

@@ -226,6 +226,20 @@ def test_a_row_of_the_table_is_all_that_a_new_score_needs(monkeypatch):
     assert reference.hints(clip)[-1] == "limit it"
 
 
+def test_stereo_clips_have_a_width_and_the_scores_of_their_mix():
+    sides = {"equal": (1, 1), "left": (1, 0), "opposite": (1, -1), "panned": (1, 0.5)}
+    reference = scores.Reference(np.outer(melody(4), [1, 0.5]), RATE, HOP)
+    clip = melody(2)
+    found = {name: reference.score(np.outer(clip, gains)) for name, gains in sides.items()}
+    widths = {name: round(values.pop("width"), 1) for name, values in found.items()}
+    assert widths == {"equal": -80, "left": 0, "opposite": 80, "panned": -9.5}
+    assert reference.baselines["width"] == pytest.approx(-9.54, abs=0.01)
+    mono = scores.Reference(melody(4), RATE, HOP)
+    assert mono.score(clip) == pytest.approx(found["left"])
+    silent = reference.score(np.zeros((RATE, 2)))
+    assert "width" not in {**mono.score(clip), **mono.baselines, **silent}
+
+
 def test_clips_shorter_than_the_windows_are_scored():
     source = tone(2.0, RATE)
     clip = scores.Reference(source, RATE, HOP).score(source[: RATE // 10])

@@ -13,6 +13,20 @@ def test_istft_inverts_stft(overlap):
     np.testing.assert_allclose(inverse[inner], signal[: len(inverse)][inner], atol=1e-12)
 
 
+@pytest.mark.parametrize(("frame_length", "overlap"), [(64, 2), (64, 4), (63, 3)])
+def test_a_stereo_frame_is_as_wide_as_a_mono_one_and_loses_nothing(frame_length, overlap):
+    noise = np.random.default_rng(0).normal(size=1000)
+    signal = np.stack([noise + tone()[:1000], 0.3 - 0.1 * noise], axis=1)
+    mono, stereo = (spectra.stft(part, frame_length, overlap) for part in (audio.mid(signal), signal))
+    assert stereo.shape == mono.shape
+    bins = slice(1, (frame_length + 1) // 2)  # the first one, and Nyquist, hold mid and side
+    np.testing.assert_allclose(stereo[:, bins], mono[:, bins], atol=1e-12)
+    components = spectra.split(stereo, 0.5)
+    inverse = spectra.join(**components, power=0.5, overlap=overlap, stereo=True)
+    inner = slice(frame_length, len(inverse) - frame_length)
+    np.testing.assert_allclose(inverse[inner], signal[: len(inverse)][inner], atol=1e-12)
+
+
 def test_a_section_of_blocks_has_the_documented_number_of_frames():
     assert spectra.stft(np.ones(175 * 1024), 2048, 2).shape == (174, 2048)
 
