@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# ./run.sh [preset] [key=value ...]   the four stages; ./run.sh test   the tests
+# ./run.sh [preset] [key=value ...]: the four stages; ./run.sh sweep ...: many runs; ./run.sh test: the tests
 set -euo pipefail
 [ -e /dev/fd/1 ] || exec >/dev/null # stdout is closed
 script="${BASH_SOURCE[0]}"
@@ -40,8 +40,8 @@ install() {
 }
 
 show_help() {
-    if [ -e .venv/runtime ] && venv_works; then exec .venv/bin/python -m joanna.pipeline --help; fi
-    echo "usage: ./run.sh [preset | settings.yaml | clip.wav] [key=value ...], or ./run.sh test"
+    if [ -e .venv/runtime ] && venv_works; then exec .venv/bin/python -m "joanna.$module" --help; fi
+    echo "usage: ./run.sh [preset | settings.yaml | clip.wav] [key=value ...], ./run.sh sweep ..., or ./run.sh test"
     echo "config.py lists presets and settings; --help does, too, once ./run.sh has installed the packages"
     exit
 }
@@ -64,6 +64,8 @@ sys.exit(not (packages and (shutil.which("uv") or importlib.util.find_spec("pip"
 ' 2>/dev/null
 }
 
+module=pipeline
+if [ "${1-}" = sweep ]; then module=sweep; fi
 for argument in "$@"; do
     case "$argument" in -h | --help) show_help ;; esac
 done
@@ -86,7 +88,7 @@ fi
 install runtime "$cuda" requirements.txt
 
 if [ "${1-}" = test ]; then
-    install tests "" requirements-test.txt requirements-tensorboard.txt
+    install tests "" requirements-test.txt requirements-tensorboard.txt requirements-ray.txt
     .venv/bin/ruff check .
     .venv/bin/ruff format --check .
     .venv/bin/mypy
@@ -97,4 +99,5 @@ fi
 export GLIBC_TUNABLES="${GLIBC_TUNABLES-glibc.malloc.hugetlb=1}"
 blocked="env --block-signal=INT" # until Python can handle it; not every env has the option
 $blocked true 2>/dev/null || blocked=""
-exec $blocked .venv/bin/python -m joanna.pipeline "$@"
+if [ "$module" = sweep ]; then shift; fi
+exec $blocked .venv/bin/python -m "joanna.$module" "$@"
