@@ -42,11 +42,12 @@ def griffin_lim(
     little effect, because adjacent frames share too few samples. In stereo, side keeps its phase relative to
     mid, and so each sound its place.
     """
-    bins = slice(magnitude.shape[1] // 2 + 1 if stereo else None)
-    phase = phase.copy()
+    side = slice(magnitude.shape[1] // 2 + 1 if stereo else magnitude.shape[1], None)
+    relative = phase[:, side]
     for _ in range(iterations):
         audio = istft(magnitude * np.exp(1j * phase), overlap, stereo)
-        phase[:, bins] = np.angle(stft(audio, magnitude.shape[1], overlap)[:, bins])
+        phase = np.angle(stft(audio, magnitude.shape[1], overlap))
+        phase[:, side] = relative
     return phase
 
 
