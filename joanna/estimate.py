@@ -30,7 +30,10 @@ def song_frames(run: Run) -> int:
     """Frames of an epoch: those of frames.h5, or approximately those of the source, which is read."""
     with contextlib.suppress(UserError):
         return len(Frames.load(run))
-    samples = len(load_source(run.root, run.settings)[0])
+    chosen = run.settings
+    if chosen["section-count"] == "auto":  # as many as from the beginning, without the choice of sections
+        chosen = {**chosen, "section-count": math.inf}
+    samples = len(load_source(run.root, chosen)[0])
     return int(min(samples // settings.hop(run.settings), max_frames(run.settings)))
 
 

@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from joanna.audio import SILENCE, load_audio
+from joanna.audio import SILENCE, Loaded, load_audio, load_recording
 from joanna.errors import UserError
+from joanna.excerpts import Excerpts, closest
 from joanna.recording import Recording
 from joanna.settings import hop
 
@@ -74,7 +75,8 @@ def _without_ffmpeg(files):
 def load_source(root: Path, settings: dict) -> Source:
     """Load the source from `start` on, or equal shares of the recordings of a folder.
 
-    The result is at most `seconds` long, and at most as long as the sections. No more is read.
+    The result is at most `seconds` long, and at most as long as the sections. No more is read, unless
+    section-count is auto: the sections of a longer recording are chosen from all of it.
 
     Raises:
         UserError: see `load_audio`; or all recordings end before `start`.
@@ -91,6 +93,9 @@ def load_source(root: Path, settings: dict) -> Source:
         if not len(loaded.audio):
             too_short.append(f"{path.name} lasts {loaded.seconds:.1f} s")
             continue
+        seconds = loaded.seconds - loaded.silence - start
+        if settings["section-count"] == "auto" and len(loaded.audio) == share and seconds > share / rate:
+            loaded = _load_closest(path, share, settings) or loaded
         label = "source" if len(files) == 1 else path.name
         notes += [f"{label}: {note}" for note in loaded.notes]
         parts.append(loaded.audio)
@@ -104,6 +109,29 @@ def load_source(root: Path, settings: dict) -> Source:
     if others := sorted({*_files_of(source_path(root, settings), _FFMPEG_SUFFIXES)} - {*files}):
         notes.append(f"skipped {_without_ffmpeg(others)}")
     return Source(np.concatenate(parts), notes, found)
+
+
+def _load_closest(path, share, settings):
+    """Load the sections, in all at most `share` samples, that together are closest to all of a recording.
+
+    None if its sound is not longer than they are.
+    """
+    rate, start, name = settings["sample-rate"], settings["start"], f"source {path}"
+    count, blocks = choose_sections(share, settings)
+    limit = count * blocks * hop(settings)
+    with Recording(path, name) as recording:
+        size, first = math.ceil(limit / count * recording.rate / rate), round(start * recording.rate)
+        recording.skip(first)
+        starts = first + closest(recording, count, size, min(rate, recording.rate) / 2)
+        notes = recording.notes
+    if not len(starts):
+        return None
+    with Excerpts(path, name, starts, size) as excerpts:
+        loaded = load_recording(excerpts, name, rate, limit=limit, stereo=settings["stereo"])
+    times = [f"{second // 60}:{second % 60:02}" for second in (starts / recording.rate).astype(int)[:12]]
+    times += ["..."] * (count > len(times))
+    notes = [*dict.fromkeys([*notes, *loaded.notes]), f"section{'s' * (count > 1)} from {', '.join(times)}"]
+    return Loaded(loaded.audio, notes, recording.seconds, loaded.silence)
 
 
 def _length(path, start, rate, limit):
