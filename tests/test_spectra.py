@@ -94,6 +94,8 @@ def test_silence_counts_neither_in_the_statistics_nor_in_the_loudness():
     sound, silence = rng.normal(0, 0.1, size=8192).astype(np.float32), np.zeros(50000, np.float32)
     assert audio.loudness(sound) == audio.rms(sound)
     assert audio.loudness(np.concatenate([sound, silence])) == pytest.approx(audio.rms(sound), rel=0.02)
+    left = np.outer(np.concatenate([sound, silence]), [1, 0])
+    assert audio.loudness(left) == pytest.approx(audio.rms(sound) / np.sqrt(2), rel=0.02)
     matched = audio.match_loudness(0.1 * sound, np.concatenate([sound, silence]))
     np.testing.assert_allclose(matched, sound, rtol=0.02)
 
