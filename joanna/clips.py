@@ -122,9 +122,10 @@ def trim_and_fade(signal: np.ndarray, settings: dict) -> np.ndarray:
     samples = round(settings["generate-seconds"] * settings["sample-rate"]) + _lead(settings)
     signal = signal[0 if settings["continue"] else settings["frame-length"] :][:samples].copy()
     fade = np.linspace(0, 1, min(samples, round(_FADE_SECONDS * settings["sample-rate"])))
+    channels = np.atleast_2d(signal.T)  # a view
     if not settings["continue"]:
-        signal[: len(fade)].T[...] *= fade
-    signal[len(signal) - len(fade) :].T[...] *= fade[::-1]
+        channels[:, : len(fade)] *= fade
+    channels[:, len(signal) - len(fade) :] *= fade[::-1]
     return signal
 
 
