@@ -25,13 +25,15 @@ _CONTROL_GROUPS = (
     ("memory", "sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_"),
 )
 _ADVICE = {
-    "training": "lower frame-length, window-batch or batch-size, raise dim-decrease",
+    "training": "lower frame-length, window-batch or batch-size, raise dim-decrease or set it to auto",
     "generating": "lower generate-seconds, takes or the number of sequence-lengths",
 }
 
-# Time: the share of each training, and the time of an epoch relative to the others, in the demo
+# Time: the share of each training, and the time of an epoch relative to the others, in the demo, whose
+# networks have so many weights; with others they are proportional
+_DEMO_WEIGHTS = {"autoencoder": 19_670_432, "spliced": 27_408_080, "generator": 35_145_728}
 _SHARES = {"autoencoder": 0.3, "spliced": 0.3, "generator": 0.4}
-_UNUSED_SHARE = 0.1  # of the phase generator if the phase method does not use it
+_UNUSED_SHARE = 0.25  # of its share that the phase generator gets if the phase method does not use it
 _EPOCH_COST = {"autoencoder": 1.0, "spliced": 1.2, "generator": 1.6}
 # Seconds outside of training on two slow cores: to import TensorFlow, start of a stage, its end, until its
 # first training, before a training, to score a clip, to write the report
@@ -52,11 +54,9 @@ def memory_needed(settings: dict, work: str, frames: int) -> float:
     Measured at the default widths: training takes 2.2 GB, for 20 s of song as for 90, and is estimated
     at 2.8 and 2.9. Two hours of training took 3.6.
     """
-    width, latent, steps = settings["frame-length"], bottleneck(settings), settings["layer-count"]
-    widths = [width - step * settings["dim-decrease"] for step in range(steps + 1)]
-    dense = 2 * sum(a * b for a, b in pairwise(widths))
-    lstms = 2 + settings["lstm-layers"]
-    weights = 4 * (dense + lstms * 8 * latent * latent)
+    width, latent, widths = settings["frame-length"], bottleneck(settings), _widths(settings)
+    trained, lstms = _trained_weights(settings), 2 + settings["lstm-layers"]
+    weights = 4 * (trained["autoencoder"] + trained["generator"])
     base = _BASE_BYTES + _SONG_COPIES[work] * 4 * width * frames
     if work == "training":
         rows = max(settings["batch-size"], settings["window-batch"] * settings["window-length"])
@@ -68,6 +68,21 @@ def memory_needed(settings: dict, work: str, frames: int) -> float:
     clips = len(methods(settings)) * len(settings["sequence-lengths"]) * settings["takes"]
     path = 4 * generated * frames  # of phase.follow
     return base + 4 * weights + 8 * generated * width * clips * (1 + 2 * len(phase_methods)) + path
+
+
+def _widths(settings):
+    """Units of the input of the encoder and of each of its steps."""
+    return [
+        settings["frame-length"] - step * settings["dim-decrease"]
+        for step in range(settings["layer-count"] + 1)
+    ]
+
+
+def _trained_weights(settings):
+    """Weights that an epoch of each kind of training goes through."""
+    dense, lstm = sum(a * b for a, b in pairwise(_widths(settings))), 8 * bottleneck(settings) ** 2
+    generator = (2 + settings["lstm-layers"]) * lstm
+    return {"autoencoder": 2 * dense, "spliced": dense + 2 * lstm, "generator": generator}
 
 
 def memory_available(root: Path = Path("/")) -> float:
@@ -156,9 +171,11 @@ class TimeBudget:
         self._run_started = float(os.environ.get("JOANNA_BEGAN", 0))
         self._total, self._deadline = 60 * settings["minutes"], math.inf
         self._import = 0.0 if "tensorflow" in sys.modules else _IMPORT  # the first stage that trains
-        shares = [_SHARES[training.kind] for training in TRAININGS]
+        weights = _trained_weights(settings)
+        self._cost = {kind: weights[kind] / _DEMO_WEIGHTS[kind] for kind in weights}  # relative to the demo
+        shares = [_SHARES[training.kind] * self._cost[training.kind] for training in TRAININGS]
         if "phase" not in generated_components(settings["phase-method"]):
-            shares[TRAININGS.index(Training("phase", "generator"))] = _UNUSED_SHARE
+            shares[TRAININGS.index(Training("phase", "generator"))] *= _UNUSED_SHARE
         self._shares = [share / sum(shares) for share in shares]
         self.finished_at: dict[int, float] = {}  # index in TRAININGS -> time at the end of its last epoch
         # index in TRAININGS -> seconds outside of training before it, and seconds expected
@@ -208,8 +225,8 @@ class TimeBudget:
                 share = self._shares[TRAININGS.index(other)]
                 seconds += share * max(0.0, self._total - self.overhead_seconds())
             else:
-                relative_cost = _EPOCH_COST[other.kind] / _EPOCH_COST[training.kind]
-                seconds += other.epochs(self._settings) * seconds_per_epoch * relative_cost
+                cost, own = (_EPOCH_COST[kind] * self._cost[kind] for kind in (other.kind, training.kind))
+                seconds += other.epochs(self._settings) * seconds_per_epoch * cost / own
         alone = sum(_BEFORE[other.kind] for other in following)
         return seconds + (self.overhead_seconds(index) if self._run_started else alone)
 

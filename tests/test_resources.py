@@ -108,6 +108,19 @@ def test_only_the_first_stage_that_trains_imports_tensorflow(monkeypatch):
     assert overhead() > later
 
 
+def test_wide_frames_give_their_time_to_the_autoencoders():
+    def shares(*words):
+        budget = TimeBudget(load(["demo", "minutes=60", *words]))
+        seconds = [budget.run_left(training, 0.0, 1.0) for training in TRAININGS]
+        return [earlier - later for earlier, later in pairwise(seconds)]  # of the trainings after the first
+
+    def left(*words):
+        return TimeBudget(load(["demo", *words])).run_left(TRAININGS[2], 0.0, 1.0)
+
+    assert shares("frame-length=5632", "dim-decrease=auto")[0] > 1.5 * shares()[0]
+    assert left("frame-length=5632", "dim-decrease=auto") < left()
+
+
 def test_longer_clips_and_more_of_them_leave_less_for_training():
     def seconds(*words):
         return generation_seconds(load(["demo", *words]))
