@@ -30,7 +30,8 @@ class Excerpts(Recording):
             samples, position = super().read(length + fade), run[0] + length + fade
             if written:
                 samples[:fade] *= rise
-            samples[length:] *= rise[::-1][: len(samples) - length]
+            tail = samples[length:]  # shorter at the end of the recording
+            tail *= rise[::-1][: len(tail)]
             self._joined[written:][: len(samples)] += samples
             written += length
         self._joined = self._joined[:written]
