@@ -38,8 +38,9 @@ import signal
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
 import yaml
@@ -108,7 +109,9 @@ def read(words: list[str], root: Path = PROJECT) -> Sweep:
     names, seen = Counter(_run_name(point).lower() for point in points), set()
     for point in points:
         settings, name = load([*plain, *_pairs(point), f"name={sweep.name}"]), _run_name(point)
-        content = json.dumps(settings)
+        content, seed = json.dumps(settings), PurePath(settings["seed-source"])
+        if options["address"] and (seed.is_absolute() or {"..", "~"} & set(seed.parts)):
+            raise UserError(f"seed-source is {seed}; on a cluster, expected a path below JOANNA's folder")
         if names[name.lower()] > 1:
             name += "-" + hashlib.sha256(content.encode()).hexdigest()[:6]
         if content not in seen:
@@ -235,19 +238,20 @@ def main(words: list[str]) -> None:
         return
     try:
         sweep = read(words)
+        stop: Callable = tree.raise_stopped
         if sweep.options["address"]:
             cluster.connect(sweep.options["address"])
+            stop = signal.default_int_handler  # Ray passes on no exception of a handler but KeyboardInterrupt
         for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, tree.raise_stopped)
+            signal.signal(number, stop)
         run_sweep(sweep)
     except UserError as error:
         sys.exit(_failed(str(error), 2))
     except OSError as error:
         sys.exit(_failed(f"{error.filename or 'a file'}: {error.strerror or error}", 2))
-    except Stopped as stopped:
-        sys.exit(
-            _failed(f"stopped; to resume: {shlex.join(['./run.sh', 'sweep', *words])}", 128 + stopped.args[0])
-        )
+    except (Stopped, KeyboardInterrupt) as stopped:
+        command = shlex.join(["./run.sh", "sweep", *words])
+        sys.exit(_failed(f"stopped; to resume: {command}", 128 + (*stopped.args, signal.SIGINT)[0]))
 
 
 def _failed(message, code):

@@ -1,0 +1,192 @@
+"""A sweep on a real Ray cluster of two nodes on this machine, one core each, with folders of their own."""
+
+import importlib
+import importlib.util
+import os
+import re
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from itertools import product
+from pathlib import Path
+
+import pytest
+import yaml
+from helpers import STAGES, TINY, contents, copy_project, tone, write_wav
+
+from joanna import cluster, sweep
+from joanna.errors import UserError
+
+WORDS = [*TINY, "source=./sources/song.wav", "seed-source=./sources/seed.wav", "name=s", "method=part"]
+WORDS += ["sequence-lengths=[4]", "cores=1"]
+GRID = ["random-seed=[0,1]", "generate-seconds=[0.5,86400]"]
+RUNS = [f"random-seed-{seed}-generate-seconds-0.5" for seed in (0, 1)]
+
+
+def wait_for(condition, seconds=90):
+    """The first true value of `condition()`."""
+    end = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < end, "timed out"
+        time.sleep(0.05)
+    return value
+
+
+class Cluster:
+    """A cluster whose nodes write to folders of their own."""
+
+    def __init__(self, folder):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.address = f"127.0.0.1:{free.getsockname()[1]}"
+        self.folder, self.nodes = folder, []
+        self.environment = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "PYTHONWARNINGS": "ignore"}
+        # a dead node is noticed sooner
+        self.environment |= {"RAY_health_check_period_ms": "500", "RAY_health_check_failure_threshold": "3"}
+        self.environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+
+    def raylets(self):
+        """Process ids of the nodes."""
+        commands = {path.parent: path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline")}
+        mark = str(self.folder).encode()
+        return {
+            int(path.name) for path, text in commands.items() if b"raylet/raylet" in text and mark in text
+        }
+
+    def add_node(self):
+        """Start a node; its folder."""
+        folder = self.folder / f"node-{len(self.nodes)}"
+        folder.mkdir()
+        head = ["--head", f"--port={self.address[10:]}", "--include-dashboard=false"]
+        head += [f"--temp-dir={self.folder}/ray"]
+        command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--disable-usage-stats"]
+        command += ["--node-ip-address=127.0.0.1", "--num-cpus=1", "--num-gpus=0"]
+        command += ["--object-store-memory=100000000"]
+        with (folder / "log").open("w") as log:
+            process = subprocess.Popen(
+                [*command, *(head if not self.nodes else [f"--address={self.address}"])],
+                cwd=folder,
+                env={**self.environment, "TMPDIR": str(folder)},
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self.nodes.append(process)
+        return folder
+
+    def stop(self):
+        """Stop all nodes."""
+        for process in self.nodes[::-1]:
+            process.terminate()
+        for process in self.nodes:
+            process.wait(60)
+
+
+@pytest.fixture(scope="module")
+def nodes():
+    """A cluster with one node."""
+    if not importlib.util.find_spec("ray"):
+        pytest.skip("needs ray: .venv/bin/python -m pip install -r requirements-ray.txt")
+    if not Path("/proc/self/cmdline").exists():
+        pytest.skip("needs /proc")
+    with tempfile.TemporaryDirectory(prefix="joanna") as folder:  # sockets have short paths
+        started = Cluster(Path(folder))
+        try:
+            started.add_node()
+            wait_for(lambda: "Ray runtime started" in (started.folder / "node-0" / "log").read_text())
+            yield started
+        finally:
+            started.stop()
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    folder = copy_project(tmp_path_factory.mktemp("cluster") / "project")
+    write_wav(folder / "sources" / "song.wav", tone())
+    write_wav(folder / "sources" / "seed.wav", tone(pitch=300))
+    return folder
+
+
+def start(nodes, project, *words):
+    log = (project / "log").open("w")
+    return subprocess.Popen(
+        [sys.executable, "-m", "joanna.sweep", *WORDS, f"address={nodes.address}", *words],
+        cwd=project,
+        env=nodes.environment,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+
+
+def training(node, name="s"):
+    """The lock of a training of the sweep `name` that runs on a node and has saved weights."""
+    for path in node.glob(f"joanna/autoencoder/weights/sweeps/{name}/*/phase-encoder.weights.h5"):
+        lock = Path(str(path.parent).replace("/weights/", "/output/")) / ".lock"
+        if lock.read_text().strip():
+            return lock
+    return None
+
+
+def test_a_machine_that_joins_gets_work_and_what_is_killed_is_repeated_with_the_same_bytes(nodes, project):
+    process = start(nodes, project, *GRID, "weights=True")
+    head = nodes.folder / "node-0"
+    os.kill(int(wait_for(lambda: training(head)).read_text()), signal.SIGKILL)
+    before = nodes.raylets()
+    second = nodes.add_node()
+    wait_for(lambda: training(second))
+    (raylet,) = nodes.raylets() - before
+    os.kill(raylet, signal.SIGKILL)
+    assert process.wait(200) == 2
+    output = (project / "log").read_text()
+    assert re.search(r"random-seed-.-generate-seconds-0.5: resuming from .*node-0/joanna", output)
+    assert "4 runs, 0 finished; autoencoder 2, lstm 2, generate 4 left" in output
+    reason = "generating with these settings takes about"  # too much memory
+    for seed in (0, 1):
+        assert f"run.sh: random-seed-{seed}-generate-seconds-86400: {reason}" in output
+    assert "2 of 4 runs failed" in output
+    assert not (head / "joanna" / "generate" / "output" / "sweeps" / "s" / RUNS[0]).exists()
+
+
+def test_results_and_weights_are_those_of_the_run_alone(nodes, project, tmp_path):
+    folder = project / "output" / "sweeps" / "s"
+    shutil.copytree(project / "sources", tmp_path / "sources")
+    words = [*WORDS, *GRID, f"address={nodes.address}"]
+    for name in RUNS:
+        written = {path.name for path in (folder / name).glob("*.*")}
+        assert written >= {"part-4.wav", "reconstruction.wav", "scores.yaml", "report.html", "settings.yaml"}
+    run = next(run for run in sweep.read(words, tmp_path).points if run.output.name == RUNS[1])
+    for stage in STAGES:
+        importlib.import_module(stage).main(run)
+    for name in ("part-4.wav", "reconstruction.wav", "scores.yaml", "settings.yaml"):
+        assert (run.output / name).read_bytes() == (folder / RUNS[1] / name).read_bytes()
+    assert yaml.safe_load((folder / RUNS[1] / "settings.yaml").read_text()) == run.settings
+    for component, stage in product(("phase", "magnitude"), STAGES[1:3]):
+        path = run.weights_file(component, stage)
+        assert contents(path) == contents(project / path.relative_to(tmp_path))
+
+
+def test_ctrl_c_stops_the_tasks_and_prints_the_command_that_resumes(nodes, project):
+    process = start(nodes, project, "name=stopped", "random-seed=[0,1]", "ae-epoch=5000")
+    lock = wait_for(lambda: training(nodes.folder / "node-0", "stopped"))
+    child = Path("/proc") / lock.read_text().strip()
+    assert child.exists()
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    assert process.wait(60) == 130
+    assert "run.sh: stopped; to resume: ./run.sh sweep frame-length=64" in (project / "log").read_text()
+    wait_for(lambda: not child.exists())
+
+
+def test_a_cluster_that_cannot_be_reached_or_paths_it_cannot_have_are_refused(tmp_path):
+    words = [*WORDS, "address=127.0.0.1:1"]
+    for seed in ("/a.wav", "../a.wav", "~/a.wav"):
+        with pytest.raises(UserError, match="on a cluster, expected a path below JOANNA's folder"):
+            sweep.read([*words, f"seed-source={seed}"], tmp_path)
+    if not importlib.util.find_spec("ray"):
+        with pytest.raises(UserError, match="the package ray is not installed; run: .*requirements-ray.txt"):
+            cluster.connect("auto")
