@@ -20,42 +20,46 @@ _FLOOR = 1e-6  # power that is added, about that of noise 60 dB below the clip
 _WINDOW_FRAMES = SAMPLE_RATE // HOP_LENGTH  # 1 s, the length compared for copies and loops
 _WINDOW_STEP = 4  # frames between the starts of a clip's windows
 _MAX_FRAMES = 180 * SAMPLE_RATE // HOP_LENGTH  # 180 s, as the cost of comparing all pairs is quadratic
+_TREBLE_PART = 2**19  # samples whose spectra are computed at a time
 _DRIFT_PATCHES = 156  # 10 s
+_FAR_SPECTRUM = 8.0  # dB, of the average spectra; clips are within 4 dB, white noise is beyond 10 dB
 _COPIED_LIMIT = 0.3  # fraction of a clip that may match the song
 _CLOSENESS = "closer to the song than", "about as close to the song as", "less close to the song than"
 _OF_HALVES = "{} its two halves are to each other; "
 _COLORMAP = (0, 60, 190, 255, 252), (0, 15, 55, 150, 253), (20, 110, 110, 90, 200)  # red, green, blue
 
 
-def prepare(audio: np.ndarray, sample_rate: int) -> np.ndarray:
-    """Audio ``(S,)`` at 16 kHz and unit loudness, float64, zero-padded to the longest FFT (0.26 s).
+def prepare(audio: np.ndarray, sample_rate: int, rate: int = SAMPLE_RATE) -> np.ndarray:
+    """Audio ``(S,)`` at `rate` Hz and unit loudness, float64, zero-padded to the longest FFT (0.26 s).
 
-    Of stereo audio ``(S, 2)`` it is the mean of the channels, as everywhere here but in `width`.
+    Of stereo audio ``(S, 2)`` it is the mean of the channels, as everywhere here but in `width` and
+    `treble`.
     """
-    audio = resample(mid(np.asarray(audio, dtype=np.float64)), sample_rate, SAMPLE_RATE)
-    audio = np.pad(audio, (0, max(0, CHROMA_N_FFT - len(audio))))
+    audio = resample(mid(np.asarray(audio, dtype=np.float64)), sample_rate, rate)
+    audio = np.pad(audio, (0, max(0, CHROMA_N_FFT * rate // SAMPLE_RATE - len(audio))))
     level = loudness(audio)
     return audio / level if level > 1e-6 else 0 * audio  # less is rounding
 
 
-def mel_filters() -> np.ndarray:
-    """Triangular mel filters ``(64, 513)`` from 30 to 7800 Hz.
+def mel_filters(rate: int = SAMPLE_RATE) -> np.ndarray:
+    """Triangular mel filters ``(64, 513)`` from 30 to 7800 Hz; of another rate up to 0.49 times that.
 
     mel(f) = 2595 log10(1 + f / 700), O'Shaughnessy 1987, Speech Communication.
     """
-    low, high = 2595 * np.log10(1 + np.array([FMIN, FMAX]) / 700)
+    low, high = 2595 * np.log10(1 + np.array([FMIN, FMAX * rate / SAMPLE_RATE]) / 700)
     edges = 700 * (10 ** (np.linspace(low, high, N_MELS + 2) / 2595) - 1)
-    frequencies = np.fft.rfftfreq(N_FFT, 1 / SAMPLE_RATE)
+    frequencies = np.fft.rfftfreq(N_FFT * rate // SAMPLE_RATE, 1 / rate)
     rising = (frequencies - edges[:-2, None]) / np.diff(edges)[:-1, None]
     falling = (edges[2:, None] - frequencies) / np.diff(edges)[1:, None]
     return np.maximum(0, np.minimum(rising, falling))
 
 
-def log_mel(audio: np.ndarray, sample_rate: int) -> np.ndarray:
-    """Log-mel spectrogram ``(T, 64)`` of `prepare`d audio ``(S,)``: log(power + 1e-6), hop 16 ms."""
-    stft = ShortTimeFFT(hann(N_FFT, sym=False), HOP_LENGTH, fs=SAMPLE_RATE)
-    power = np.abs(stft.stft(prepare(audio, sample_rate))) ** 2 / N_FFT
-    return np.log(mel_filters() @ power + _FLOOR).T
+def log_mel(audio: np.ndarray, sample_rate: int, rate: int = SAMPLE_RATE) -> np.ndarray:
+    """Log-mel spectrogram ``(T, 64)`` of audio ``(S,)``, `prepare`d: log(power + 1e-6), hop 16 ms."""
+    n_fft, hop_length = (size * rate // SAMPLE_RATE for size in (N_FFT, HOP_LENGTH))
+    stft = ShortTimeFFT(hann(n_fft, sym=False), hop_length, fs=rate)
+    power = np.abs(stft.stft(prepare(audio, sample_rate, rate))) ** 2 / n_fft
+    return np.log(mel_filters(rate) @ power + _FLOOR).T
 
 
 def correlation(first: np.ndarray, second: np.ndarray) -> float:
@@ -218,6 +222,20 @@ def width(audio: np.ndarray) -> float:
     return float(20 * np.log10(max(side, 1e-4 * middle) / max(middle, 1e-4 * side)))
 
 
+def treble(audio: np.ndarray, sample_rate: int) -> float:
+    """Power above 8 kHz over all power of audio ``(S,)`` in dB, -80 to 0 (Welch); NaN if it is silent.
+
+    NaN at sample rates up to 16 kHz, which have none.
+    """
+    if sample_rate <= SAMPLE_RATE:
+        return float("nan")
+    total, above = 0.0, 0.0
+    for part in np.array_split(audio, 1 + len(audio) // _TREBLE_PART):  # all at once would take gigabytes
+        frequencies, power = welch(part, sample_rate, nperseg=min(N_FFT, len(part)), noverlap=0, axis=0)
+        total, above = total + power.sum(), above + power[frequencies > SAMPLE_RATE / 2].sum()
+    return float(10 * np.log10(max(above / total, 1e-8))) if total else float("nan")
+
+
 class Features:
     """What the scores need of a signal ``(S,)``, computed once."""
 
@@ -226,7 +244,7 @@ class Features:
         self.mel = log_mel(self.signal, SAMPLE_RATE)
         self.mean, self.patches = self.mel.mean(axis=0), patches(self.mel)
         self.spectrum, self.chroma = spectrum_level(self.signal), chroma(self.signal)
-        self.width = width(audio)
+        self.width, self.treble = width(audio), treble(audio, sample_rate)
 
 
 class Comparison:
@@ -243,6 +261,12 @@ class Comparison:
         )
         self.matches = max(matches, key=lambda found: found.any(axis=1).mean())
         self.copied_seconds, self.copied_at, self.copied_from = longest_run(self.matches)
+
+
+def _loop_of_clip(pair):
+    # where a spectrum is far from the song's, the rest of it would make all windows of a noise alike
+    far = rms(pair.clip.spectrum - pair.song.spectrum) > _FAR_SPECTRUM
+    return loop(pair.clip.mel, pair.clip.mean if far else pair.song.mean)
 
 
 def drift(clip: Features, song: Features) -> float:
@@ -324,7 +348,7 @@ SCORES = (
           "at {copied-at:.1f} s in the clip, {copied-from:.1f} s in the song", needs="copied"),
     Score("copied-at", "", "{:.1f} s", lambda pair: pair.copied_at),
     Score("copied-from", "copied from", "{:.1f} s", lambda pair: pair.copied_from, needs="copied"),
-    Score("loop", "loop", "{:.1f} s", lambda pair: loop(pair.clip.mel, pair.song.mean),
+    Score("loop", "loop", "{:.1f} s", _loop_of_clip,
           "longest passage that repeats; up to the song's is good",
           {"loop": ("song", lambda song: loop(song.mel[:_MAX_FRAMES], song.mean))},
           verdict=_loops_in_words),
@@ -334,6 +358,9 @@ SCORES = (
           {"hop-buzz": ("song", lambda song: hop_buzz(song.signal, song.hop_seconds))}),
     Score("drift", "drift", "{:.2f}", lambda pair: drift(pair.clip, pair.song),
           "timbre of the end over that of the beginning; 1 is steady"),
+    Score("treble", "treble", "{:.0f} dB", lambda pair: pair.clip.treble,
+          "power above 8 kHz over all power; near the song's is good",
+          {"treble": ("song", lambda song: song.treble)}),
     Score("width", "width", "{:.0f} dB", lambda pair: pair.clip.width,
           "stereo width, side over mid; near the song's is good",
           {"width": ("song", lambda song: song.width)}),
@@ -419,9 +446,11 @@ class Reference:
 def picture(signals: list[np.ndarray], sample_rate: int) -> np.ndarray:
     """Log-mel spectrograms, one above the other in the same colors, as an image ``(H, W, 3)`` uint8.
 
-    Low frequencies are at the bottom; 4 pixels per band, 2 per frame, 8 between signals.
+    Low frequencies are at the bottom; 4 pixels per band, 2 per frame, 8 between signals. They reach up to
+    7.8 kHz, or what a higher sample rate has.
     """
-    mels = [log_mel(signal, sample_rate).T[::-1] for signal in signals]
+    rate = max(SAMPLE_RATE, sample_rate)
+    mels = [log_mel(signal, sample_rate, rate).T[::-1] for signal in signals]
     low, high = np.percentile(np.concatenate(mels, axis=1), [10, 99.5])
     height, width, gap = 4 * N_MELS, 2 * max(mel.shape[1] for mel in mels), 8
     image = np.full((len(mels) * (height + gap) - gap, width, 3), 255, np.uint8)

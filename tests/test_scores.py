@@ -4,7 +4,7 @@ import sys
 import numpy as np
 import pytest
 from helpers import PROJECT, tone
-from scipy.signal import butter, sosfilt
+from scipy.signal import butter, lfilter, sosfilt
 
 from joanna import scores
 
@@ -61,6 +61,28 @@ def test_the_picture_shows_each_signal():
     assert not np.array_equal(image[:256], image[264:520])
 
 
+def test_the_picture_of_a_higher_sample_rate_shows_its_treble():
+    def brightest_band(pitch):  # of a tone, and one at 1.5 times its pitch; 0 is the highest
+        return scores.picture([tone(1, 44100, pitch)], 44100).sum(axis=(1, 2)).argmax() // 4
+
+    assert [brightest_band(pitch) for pitch in (14000, 8000, 440)] == [7, 17, 56]
+
+
+def test_treble_is_the_power_above_8_khz_where_the_sample_rate_has_any():
+    noise = white_noise(40)  # longer than one of the parts that it is computed in
+    reference = scores.Reference(noise, 32000, HOP)
+    assert reference.baselines["treble"] == pytest.approx(-3, abs=0.1)
+    both = np.stack([noise, np.zeros_like(noise)], axis=1)
+    assert reference.score(both)["treble"] == pytest.approx(-3, abs=0.1)
+    dull = reference.score(tone(1, 32000, 1000))
+    assert dull["treble"] < -60
+    assert f"treble {dull['treble']:.0f} dB (song -3 dB)" in reference.line(dull)
+    assert "treble" in dict(reference.describe(dull))
+    assert "treble" not in reference.score(np.ones(32000))  # a constant is no sound
+    without = scores.Reference(noise, RATE, HOP)
+    assert "treble" not in {**without.baselines, **without.score(noise)}
+
+
 def test_a_copied_passage_is_found():
     song = melody()
     clip = scores.Reference(song, RATE, HOP).score(song[3 * RATE : 8 * RATE])
@@ -92,6 +114,14 @@ def test_loops_are_found_and_a_melody_is_none(monkeypatch):
     assert abs(loop_seconds(looped) - 10.5) < 0.3
     monkeypatch.setattr(scores, "_MAX_FRAMES", 1000)  # 16 s
     assert abs(loop_seconds(np.append(white_noise(20), looped)) - 10.5) < 0.3
+
+
+def test_noise_is_no_loop_and_a_loop_of_brighter_sounds_is_one():
+    reference = scores.Reference(melody(), RATE, HOP)
+    for color in (0, 0.99):  # white, brown
+        assert reference.score(lfilter([1], [1, -color], white_noise()))["loop"] == 0
+    bright = np.diff(melody(seed=1), 2)
+    assert reference.score(np.tile(bright[: RATE * 3 // 2], 8))["loop"] == pytest.approx(10.5, abs=0.3)
 
 
 def test_hop_buzz_is_found_at_the_hop_rate():
