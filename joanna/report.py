@@ -1,6 +1,7 @@
 """output/NAME/report.html: clips, scores, losses and settings in one file that opens offline."""
 
 import base64
+import contextlib
 import json
 import os
 import platform
@@ -14,10 +15,12 @@ import numpy as np
 import config
 from joanna import audio, files, scores
 from joanna.backend import tensorflow as tf
+from joanna.errors import UserError
+from joanna.settings import load
 
 _MAX_POINTS = 400  # per loss curve
 _MAX_PEAKS = 2000  # per waveform
-_MORE = "takes=3"  # of the command for more clips like one, so that a run with one take keeps its clips
+_MORE = 3  # takes that the command for more clips like one adds
 _WORDS = {"source": "the song", "reconstruction": "the song as the autoencoders reproduce it"}
 
 
@@ -71,7 +74,7 @@ def _player(clip, settings):
         words = ["guided by the song" * settings["guided"], clip["summary"]]
         python = ".venv/bin/python" if Path(sys.prefix).name == ".venv" else "python"
         wav_file = f"output/{settings['name']}/{clip['name']}.wav"
-        more = shlex.join([python, "generate.py", wav_file, _MORE])
+        more = shlex.join([python, "generate.py", wav_file, f"takes={settings['takes'] + _MORE}"])
     summary = "; ".join(filter(None, words))
     summary = summary and f"{summary[0].upper()}{summary[1:]}."
     shown = {"wav": wav, "picture": picture, "scores": copied, "summary": summary, "more": more}
@@ -89,13 +92,18 @@ def _curve(name, rows):
 
 
 def _command(settings):
-    """The command that reproduces the run: settings that differ from config.py."""
-    changed = [
-        f"{key}={json.dumps(value) if isinstance(value, list | bool) else value}"
+    """The command that reproduces the run: settings that differ from config.py and what its auto gives."""
+    settings = {**settings, "load-weights": config.settings["load-weights"]}
+    changed = {
+        key: f"{key}={json.dumps(value) if isinstance(value, list | bool) else value}"
         for key, value in settings.items()
-        if value != config.settings[key] and key != "load-weights"
-    ]
-    return shlex.join(["./run.sh", *changed])
+        if value != config.settings[key]
+    }
+    fewer = [word for key, word in changed.items() if config.settings[key] != "auto"]
+    with contextlib.suppress(UserError):  # auto may be impossible with the others
+        if settings.items() <= load(fewer).items():
+            return shlex.join(["./run.sh", *fewer])
+    return shlex.join(["./run.sh", *changed.values()])
 
 
 def _environment():

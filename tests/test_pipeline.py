@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import shlex
 import shutil
 import subprocess
 import sys
@@ -220,6 +221,17 @@ def test_a_clip_is_made_again_from_itself(root, run):
         assert run.clip_file(made_as).read_bytes() == made_as.encode()
     after = contents(run)  # of all clips, still
     assert all(content == after[name] for name, content in before.items() if ".wav" not in name)
+
+
+def test_the_command_for_more_takes_keeps_those_there_are(root, run):
+    takes = [wavfile.read(run.clip_file(f"part-4-take-{take}"))[1].astype(int) for take in (1, 2)]
+    page = run.report_file.read_text().split('id="data">')[1].split("</script>")[0]
+    more = next(clip["more"] for clip in json.loads(page)["clips"] if clip["name"] == "part-4-take-2")
+    words = [word.replace("output/song", str(run.output)) for word in shlex.split(more)[2:]]
+    run_stage(Run(load(words, generating=True), root), "generate")
+    found = [wavfile.read(run.clip_file(f"part-4-take-{take}"))[1].astype(int) for take in range(1, 6)]
+    for samples in takes:
+        assert min(np.abs(samples - other).max() for other in found) <= 1
 
 
 def test_clips_that_cannot_be_made_again_are_refused(root, run):
