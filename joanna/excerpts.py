@@ -1,6 +1,7 @@
 """Excerpts of a recording: the sections of it that together are closest to all of it."""
 
 import math
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -20,21 +21,13 @@ class Excerpts(Recording):
     def __init__(self, path: Path, name: str, starts: np.ndarray, size: int):
         """Open the recording and read sections of `size` frames; `starts` are those of `closest`."""
         super().__init__(path, name)
-        fade = min(self.rate // 100, size // (2 * _PARTS))
-        rise = np.linspace(0, 1, fade, dtype=np.float32)[:, None]
-        self._joined = np.zeros((len(starts) * size + fade, self.channels), np.float32)
-        position = written = 0
+        fade, parts, position = min(self.rate // 100, size // (2 * _PARTS)), [], 0
         for run in np.split(starts, 1 + np.flatnonzero(np.diff(starts) > size)):  # without a join
             self._drop(run[0] - position)
-            length = len(run) * size
-            samples, position = super().read(length + fade), run[0] + length + fade
-            if written:
-                samples[:fade] *= rise
-            tail = samples[length:]  # shorter at the end of the recording
-            tail *= rise[::-1][: len(tail)]
-            self._joined[written:][: len(samples)] += samples
-            written += length
-        self._joined = self._joined[:written]
+            length = len(run) * size + fade
+            position = run[0] + length
+            parts.append(super().read(length))  # shorter at the end of the recording
+        self._joined = crossfade(parts, fade)[: len(starts) * size]
 
     def read(self, count: float) -> np.ndarray:
         """As `Recording.read`."""
@@ -42,19 +35,32 @@ class Excerpts(Recording):
         return samples
 
 
-def closest(recording: Recording, count: int, size: int, highest: float) -> np.ndarray:
+def crossfade(parts: list[np.ndarray], fade: int) -> np.ndarray:
+    """Join audio ``(S,)`` or ``(S, C)``; the last `fade` samples of a part fade into the next, in place."""
+    joined = []
+    for part, following in pairwise(parts):
+        count = min(fade, len(part), len(following))
+        rise = np.linspace(0, 1, count, dtype=np.float32)
+        end, beginning = part[len(part) - count :].T, following[:count].T
+        beginning[:] = beginning * rise + end * rise[::-1]
+        joined.append(part[: len(part) - count])
+    return np.concatenate([*joined, *parts[-1:]])
+
+
+def closest(recording: Recording, count: int, size: int, highest: float) -> tuple[np.ndarray, int]:
     """First frames ``(count,)`` of the sections that together are closest to the rest of a recording.
 
-    Compared are mean and standard deviation of the level in each band, up to `highest` Hz; silence around
-    the sound is left out. All of the recording is read. A section has `size` frames. The result is empty
-    if the recording has fewer than the sections.
+    Returned are also the frames of the sound, without silence at both ends. Compared are mean and standard
+    deviation of the level of the sound in each band, up to `highest` Hz. All of the recording is read. A
+    section has `size` frames. There is none if the sound has fewer than the sections.
     """
     frame = max(16, min(recording.rate // 16, size // 2))
     power = _band_power(recording, frame, highest)
     total = power.sum(axis=1)
     heard = np.flatnonzero(total > _FLOOR * total.max(initial=0))
-    if not len(heard) or (heard[-1] + 1 - heard[0]) * frame < count * size:
-        return heard[:0]
+    sound = int(np.ptp(heard) + 1) * frame if len(heard) else 0
+    if sound < count * size:
+        return heard[:0], sound
     levels = np.log(power + _FLOOR * total[heard].mean())
     mean, std = levels[heard].mean(axis=0), levels[heard].std(axis=0)
     levels = levels[heard[0] : heard[-1] + 1] - mean
@@ -63,7 +69,7 @@ def closest(recording: Recording, count: int, size: int, highest: float) -> np.n
     places = _choose(levels, std, bounds, count)
     if len(places) < count:  # what is left between them is too short: side by side they have room
         places = _choose(levels, std, bounds, count, _PARTS)
-    return heard[0] * frame + places * size // _PARTS
+    return heard[0] * frame + places * size // _PARTS, sound
 
 
 def _choose(levels, std, bounds, count, step=1):

@@ -10,7 +10,7 @@ import numpy as np
 
 from joanna.audio import SILENCE, Loaded, load_audio, load_recording
 from joanna.errors import UserError
-from joanna.excerpts import Excerpts, closest
+from joanna.excerpts import Excerpts, closest, crossfade
 from joanna.recording import Recording
 from joanna.settings import hop
 
@@ -85,17 +85,14 @@ def load_source(root: Path, settings: dict) -> Source:
     total = round(settings["seconds"] * rate) or math.inf
     if settings["section-count"] != "auto":
         total = min(total, settings["section-count"] * settings["block-count"] * hop(settings))
-    lengths = [_length(file, start, rate, total) for file in files] if len(files) > 1 else [math.inf]
-    shares = _equal_shares(lengths, total)
+    elif total < math.inf:  # as much as its sections take
+        count, blocks = choose_sections(int(total), settings)
+        total = count * blocks * hop(settings) or total
     parts, notes, too_short, found = [], [], [], 0.0
-    for path, share in zip(files, shares, strict=True):
-        loaded = load_audio(path, rate, start=start, limit=share, stereo=settings["stereo"])
+    for path, loaded in zip(files, _load_shares(files, total, settings), strict=True):
         if not len(loaded.audio):
             too_short.append(f"{path.name} lasts {loaded.seconds:.1f} s")
             continue
-        seconds = loaded.seconds - loaded.silence - start
-        if settings["section-count"] == "auto" and len(loaded.audio) == share and seconds > share / rate:
-            loaded = _load_closest(path, share, settings) or loaded
         label = "source" if len(files) == 1 else path.name
         notes += [f"{label}: {note}" for note in loaded.notes]
         parts.append(loaded.audio)
@@ -108,30 +105,63 @@ def load_source(root: Path, settings: dict) -> Source:
         notes.append(f"{len(parts)} recordings, at most {longest:.1f} s of each")
     if others := sorted({*_files_of(source_path(root, settings), _FFMPEG_SUFFIXES)} - {*files}):
         notes.append(f"skipped {_without_ffmpeg(others)}")
-    return Source(np.concatenate(parts), notes, found)
+    samples = crossfade(parts, _fade(settings))
+    return Source(samples[: int(min(total, len(samples)))], notes, found)
 
 
-def _load_closest(path, share, settings):
-    """Load the sections, in all at most `share` samples, that together are closest to all of a recording.
+def _load_shares(files, total, settings):
+    """Load an equal share of `total` samples of each recording, or all of a shorter one.
+
+    They are longer by the samples that fade into the next.
+    """
+    fade, lengths = _fade(settings) * (len(files) > 1), [0] * len(files)
+    if len(files) > 1 and not math.isinf(total):
+        lengths = [_length(file, settings["start"], settings["sample-rate"], total) for file in files]
+    loaded: dict[int, Loaded] = {}
+    for index in np.argsort(lengths, kind="stable"):
+        share = total if math.isinf(total) else math.ceil(total / (len(files) - len(loaded)))
+        loaded[index] = _load(files[index], share + fade, settings)
+        total -= max(0, len(loaded[index].audio) - fade)
+    return [loaded[index] for index in range(len(files))]
+
+
+def _fade(settings):
+    """Samples in which a recording fades into the next: 10 ms."""
+    return settings["sample-rate"] // 100
+
+
+def _load(path, limit, settings):
+    """Load a recording, at most `limit` samples of it."""
+    rate, start = settings["sample-rate"], settings["start"]
+    loaded = load_audio(path, rate, start=start, limit=limit, stereo=settings["stereo"])
+    seconds = loaded.seconds - loaded.silence - start
+    if settings["section-count"] == "auto" and len(loaded.audio) == limit and seconds > limit / rate:
+        return _load_closest(path, limit, settings) or loaded
+    return loaded
+
+
+def _load_closest(path, limit, settings):
+    """Load the sections, in all at most `limit` samples, that together are closest to all of a recording.
 
     None if its sound is not longer than they are.
     """
     rate, start, name = settings["sample-rate"], settings["start"], f"source {path}"
-    count, blocks = choose_sections(share, settings)
-    limit = count * blocks * hop(settings)
+    count, _ = choose_sections(limit, settings)
     with Recording(path, name) as recording:
         size, first = math.ceil(limit / count * recording.rate / rate), round(start * recording.rate)
         recording.skip(first)
-        starts = first + closest(recording, count, size, min(rate, recording.rate) / 2)
+        places, sound = closest(recording, count, size, min(rate, recording.rate) / 2)
         notes = recording.notes
-    if not len(starts):
+    if not len(places):
         return None
+    starts = first + places
     with Excerpts(path, name, starts, size) as excerpts:
         loaded = load_recording(excerpts, name, rate, limit=limit, stereo=settings["stereo"])
     times = [f"{second // 60}:{second % 60:02}" for second in (starts / recording.rate).astype(int)[:12]]
     times += ["..."] * (count > len(times))
     notes = [*dict.fromkeys([*notes, *loaded.notes]), f"section{'s' * (count > 1)} from {', '.join(times)}"]
-    return Loaded(loaded.audio, notes, recording.seconds, loaded.silence)
+    silence = recording.seconds - start - sound / recording.rate
+    return Loaded(loaded.audio, notes, recording.seconds, silence)
 
 
 def _length(path, start, rate, limit):
@@ -141,17 +171,6 @@ def _length(path, start, rate, limit):
     if math.isinf(seconds):
         return len(load_audio(path, rate, start=start, limit=limit).audio)
     return math.ceil(max(0.0, seconds - start) * rate)
-
-
-def _equal_shares(lengths, total):
-    """Samples to use of each recording, `total` in sum: equal, unless a recording is shorter."""
-    if math.isinf(total):
-        return lengths
-    shares = [0] * len(lengths)
-    for shared, index in enumerate(np.argsort(lengths, kind="stable")):
-        shares[index] = min(lengths[index], -(-total // (len(lengths) - shared)))
-        total -= shares[index]
-    return shares
 
 
 def choose_sections(sample_count: int, settings: dict) -> tuple[int, int]:

@@ -39,7 +39,14 @@ def album(tmp_path):
 
 
 def assert_joined(samples, *parts):
-    np.testing.assert_allclose(samples, np.concatenate(parts), atol=1e-4)
+    """The samples are the parts in a row, each of which fades into the next within its first 10 ms."""
+    assert len(samples) == sum(map(len, parts))
+    position = 0
+    for part in parts:
+        faded = 40 * (position > 0)
+        found = samples[position + faded : position + len(part)]
+        np.testing.assert_allclose(found, part[faded:], atol=1e-4)
+        position += len(part)
 
 
 def test_section_count_auto_uses_all_of_a_source(tmp_path, song):
@@ -63,9 +70,31 @@ def test_a_folder_gives_equal_shares_by_name(tmp_path, album):
 def test_start_counts_in_each_recording_and_a_short_one_leaves_its_share(tmp_path, album):
     changes = {"start": 0.1, "section_count": 1, "block_count": 1000}
     samples, *_ = source.load_source(tmp_path, settings(album, seconds=1.3, **changes))
-    assert_joined(samples, LOW[400:4000], tone(0.5)[400:])
+    assert_joined(samples, LOW[400:4040], tone(0.5)[400:1960])
     samples, *_ = source.load_source(tmp_path, settings(album, seconds=0.5, **changes))
     assert_joined(samples, LOW[400:1400], tone(0.5)[400:1400])
+
+
+@pytest.mark.parametrize("changes", [{"start": 0.01}, {"section_count": "auto"}])
+def test_recordings_are_joined_without_a_click(tmp_path, changes):
+    low = tone(0.31, pitch=30)
+    for name in ("1.wav", "2.wav"):
+        save(tmp_path / name, low)
+    samples, *_ = source.load_source(tmp_path, settings(".", **changes))
+    assert np.abs(np.diff(samples)).max() < 1.1 * np.abs(np.diff(low)).max()
+
+
+def test_what_silence_and_whole_blocks_leave_of_a_share_goes_to_the_other_recordings(tmp_path):
+    save(tmp_path / "1.wav", np.concatenate([tone(0.5), np.zeros(2000)]))
+    save(tmp_path / "2.wav", tone(2.03))
+    save(tmp_path / "3.wav", tone(3.0))
+    chosen = settings(".", section_count="auto", block_count=25, seconds=3.0)
+    samples, *_ = source.load_source(tmp_path, chosen)
+    assert len(samples) == 15 * 25 * 32
+    samples, *_ = source.load_source(tmp_path, settings(".", section_count=15, block_count=25))
+    assert len(samples) == 15 * 25 * 32
+    # shorter than a block each
+    assert len(source.load_source(tmp_path, {**chosen, "seconds": 0.01})[0]) == 32
 
 
 def test_recordings_that_end_before_start_are_skipped_or_refused(tmp_path, album, song):
