@@ -35,10 +35,13 @@ def connect(address: str) -> None:
 
     code = {"working_dir": str(PROJECT), "excludes": _EXCLUDED}
     try:
+        if address != "auto":  # Ray would try for many minutes
+            host, port = address.split(":")
+            socket.create_connection((host, int(port)), timeout=10).close()
         ray.init(address, runtime_env=code, logging_level=logging.WARNING)
-    except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
+    except (OSError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
         raise UserError(
-            f"address is {address}, but this machine is in no such cluster ({_first_line(error)}); "
+            f"address is {address}, but that cluster cannot be joined ({_first_line(error)}); "
             "docs/scale.md says how to start one"
         ) from None
 

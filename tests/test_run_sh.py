@@ -92,6 +92,14 @@ def test_mistakes_end_before_anything_is_made(project, word, message):
     assert not (project / "output").exists()
 
 
+def test_sweep_is_a_word_of_its_own(project):
+    process = start(project, "sweep", "demo", "dropout=[0,0.2]", "droput=[0,0.2]")
+    output, errors = process.communicate(timeout=60)
+    assert (process.returncode, output) == (2, "")
+    assert errors.startswith("run.sh: unknown setting 'droput'")
+    assert "./run.sh sweep demo" in start(project, "sweep", "--help").communicate(timeout=60)[0]
+
+
 def test_a_link_to_it_and_variables_of_another_python_do_not_matter(project, tmp_path):
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "run.sh").symlink_to("../my project/run.sh")

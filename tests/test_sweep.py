@@ -288,7 +288,9 @@ def test_the_page_is_one_file_with_the_best_three_clips_of_each_run(page):
 def test_the_page_shows_runs_settings_players_and_what_failed(browser):
     cells = [row.text for row in browser.find_elements("css selector", "#runs tbody tr")]
     assert len(cells) == 5
-    assert cells[0].startswith("dropout-0-phase-method-network 1.00 0 network part-1: ")
+    assert cells[0].startswith("1 1.00 0 network part-1: ")
+    link = browser.find_element("css selector", "#runs a").get_attribute("href")
+    assert link.endswith("/s/dropout-0-phase-method-network/report.html")
     assert browser.find_element("id", "failures").text == (
         "dropout-0.4-phase-method-follow failed: no room on </script><b>"
     )
