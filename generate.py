@@ -35,12 +35,13 @@ from joanna.resources import check_memory
 from joanna.run import Run
 from joanna.settings import curve, hop, load, methods
 from joanna.source import source_path
-from joanna.spectra import COMPONENTS, seed_start, sounding, split, stft
+from joanna.spectra import COMPONENTS, seed_start, split, stft
 
 # Which clips a run generates. They are rows of one batch, whose size may change the last bits of each: to
 # make one again, all are generated.
 TOGETHER = ("method", "sequence-lengths")
-_MAX_HEARD = 1000  # frames of a recording to continue, before its last window; more only takes memory
+_PAGE_SECONDS = 300  # of the song in the report; a page with an hour would have 300 MB
+_MAX_HEARD = 1000  # frames of a seed-source before its last window; more only take memory
 
 
 def main(run: Run, out: str = "", clip: str = "") -> None:
@@ -70,6 +71,7 @@ def main(run: Run, out: str = "", clip: str = "") -> None:
     from joanna import clips, generation  # TensorFlow takes seconds to import
 
     trained = generation.load_networks(run, latents)
+    del latents  # half a gigabyte of an hour
     if original and original["weights"] != trained.digests:
         raise UserError(f"{clip} was made with other weights than those in {run.weights}; train them again")
     _print_training_settings(run, trained)
@@ -160,8 +162,7 @@ def seed_frames(run: Run, frames: Frames) -> tuple[dict[str, np.ndarray], np.nda
     check_lengths(run, len(frames), frames.blocks)
     if not settings["seed-source"]:
         start = settings["seed-section"] * frames.blocks
-        has_sound = sounding(frames.audio, settings["frame-length"], settings["overlap"])
-        first = seed_start(has_sound, start, settings["sequence-lengths"])
+        first = seed_start(frames.sounding, start, settings["sequence-lengths"])
         if first != start:
             print(
                 f"seed-section {settings['seed-section']} leads into a pause: the seed starts at "
@@ -179,11 +180,11 @@ def seed_frames(run: Run, frames: Frames) -> tuple[dict[str, np.ndarray], np.nda
             f"seed-source {path} lasts {len(samples) / rate:.2f} s; sequence-lengths has {longest}, "
             f"which takes {need / rate:.2f} s: choose a longer recording or lower sequence-lengths"
         )
-    samples, heard = audio.match_loudness(samples, frames.audio), len(samples)
-    if settings["continue"]:
-        hops = min((heard - settings["frame-length"]) // hop(settings), longest + _MAX_HEARD)
-        heard = settings["frame-length"] + hops * hop(settings)
-    spectra = stft(samples[-heard:], settings["frame-length"], settings["overlap"])
+    samples = audio.match_loudness(samples, frames.audio)
+    hops, unused = divmod(len(samples) - settings["frame-length"], hop(settings))
+    end = len(samples) - unused * (not settings["continue"])
+    start = end - settings["frame-length"] - min(hops, longest + _MAX_HEARD) * hop(settings)
+    spectra = stft(samples[start:end], settings["frame-length"], settings["overlap"])
     parts = split(spectra, settings["magnitude-power"])
     seeds = {name: frames.components[name].normalize(values) for name, values in parts.items()}
     return seeds, samples if settings["continue"] else samples[:0]
@@ -204,9 +205,7 @@ def _reconstruct(run, trained, frames, write):
     """Audio ``(S,)`` of the song through the autoencoders, at its loudness."""
     from joanna import clips, generation, scores
 
-    networks, song = trained.networks, frames.components
-    output = {name: networks[name].spliced.predict_on_batch(song[name].frames[None])[0] for name in song}
-    signal, rate = generation.to_audio(run, frames, output), run.settings["sample-rate"]
+    signal, rate = generation.reconstruct(run, trained.networks, frames), run.settings["sample-rate"]
     signal = clips.match_loudness(signal, frames.audio, "reconstruction", "autoencoder")
     if write:
         _write(run.clip_file("reconstruction"), audio.wav_bytes(signal, rate))
@@ -242,24 +241,39 @@ def _write_again(run, clip, reference, original):
         print(f"warning: {name} differs from {original}, use the packages and the machine it was made with")
 
 
+def page_clips(signals: dict, clips: list, reference, rate: int) -> list[dict]:
+    """The clips of `report.write`; `signals` are source and reconstruction, or the beginnings of them."""
+    from joanna import report
+
+    entries = [report.clip(name, signal, rate) for name, signal in signals.items()]
+    for clip in clips:
+        found = dict(clip.scores)
+        if found["copied-from"] * rate >= len(signals["source"]):
+            found["copied-seconds"] = 0.0  # the page cannot play it
+        entry = {"scores": found, "summary": reference.summary(clip.scores)}
+        entry["rows"] = reference.describe(clip.scores)
+        entries.append(report.clip(clip.name, clip.signal, rate) | entry)
+    return entries
+
+
 def _write_report(run, trained, clips, reference, signals, speed):
     """Write the scores, the spectrograms and the report; `signals` are source and reconstruction."""
     from joanna import previews, report, scores
 
     rate, found = run.settings["sample-rate"], {clip.name: clip.scores for clip in clips}
+    seconds = len(signals["source"]) / rate
+    signals = {name: signal[: _PAGE_SECONDS * rate] for name, signal in signals.items()}
+    entries = page_clips(signals, clips, reference, rate)
     signals = {**signals, **{clip.name: clip.signal for clip in clips}}
     longest = max(len(clip.signal) for clip in clips)
     image = scores.picture([signal[:longest] for signal in signals.values()], rate)
     text = yaml.safe_dump({"source": reference.baselines, **found}, sort_keys=False)
     _write(run.output / "scores.yaml", text.encode())
     _write(run.output / "spectrograms.png", report.png(image))
-    entries = [report.clip(name, signal, rate) for name, signal in signals.items()]
-    for entry, clip in zip(entries[2:], clips, strict=True):
-        entry |= {"scores": clip.scores, "summary": reference.summary(clip.scores)}
-        entry |= {"rows": reference.describe(clip.scores)}
     facts = {
-        "learned from": f"{len(signals['source']) / rate:.1f} s at {rate} Hz"
-        + ", in stereo" * run.settings["stereo"],
+        "learned from": f"{seconds:.1f} s at {rate} Hz"
+        + ", in stereo" * run.settings["stereo"]
+        + f"; this page has the first {_PAGE_SECONDS} s" * (seconds > _PAGE_SECONDS),
         "training": duration(sum(rows[-1][0] for rows in trained.history.values() if rows)),
         "generating": f"{speed:.2f} times real time",
     }

@@ -42,7 +42,7 @@ def main(run: Run) -> None:
     has_sound = sounding(sections.audio, settings["frame-length"], settings["overlap"])
     check_lengths(run, len(has_sound), sections.blocks)
     components = {name: _component_frames(name, sections.audio, settings, has_sound) for name in COMPONENTS}
-    Frames(components, sections.audio, sections.blocks).save(run)
+    Frames(components, sections.audio, sections.blocks, settings["overlap"]).save(run)
     run.save_settings()
     _print_summary(run, source.seconds, sections, len(has_sound))
 

@@ -14,7 +14,7 @@ from joanna.errors import UserError
 from joanna.run import Run
 from joanna.settings import SETTINGS, bottleneck, read_yaml
 from joanna.source import source_files, source_path
-from joanna.spectra import COMPONENTS, denormalize, normalize
+from joanna.spectra import COMPONENTS, denormalize, normalize, sounding
 
 STAGES = ("preprocess", "autoencoder", "lstm", "generate")
 
@@ -147,10 +147,16 @@ class Frames:
     components: dict[str, ComponentFrames]
     audio: np.ndarray  # (S,) or (S, 2) float32 at sample-rate
     blocks: int  # per section
+    overlap: int  # frame length / hop
     digest: str = ""  # of the frames
 
     def __len__(self) -> int:
         return len(next(iter(self.components.values())).frames)
+
+    @functools.cached_property
+    def sounding(self) -> np.ndarray:
+        """Which frames have sound ``(M,)``; see `spectra.sounding`."""
+        return sounding(self.audio, len(next(iter(self.components.values())).mean), self.overlap)
 
     def save(self, run: Run) -> None:
         """Write frames.h5; see `save_arrays`."""
@@ -178,7 +184,8 @@ class Frames:
         }
         if not _source_digest(run)[1]:
             print(f"source {run.settings['source']} cannot be read: using {run.frames_file}, made from it")
-        return cls(components, arrays["audio"], int(attributes["blocks"]), attributes["identity"])
+        blocks, overlap = int(attributes["blocks"]), run.settings["overlap"]
+        return cls(components, arrays["audio"], blocks, overlap, attributes["identity"])
 
 
 @dataclass

@@ -1,5 +1,6 @@
 """Generating frames with trained networks: the part and the whole method."""
 
+import dataclasses
 import math
 import time
 from collections import deque
@@ -15,10 +16,10 @@ from joanna.checkpoint import load_weights, read_history
 from joanna.errors import UserError
 from joanna.fast import Windows
 from joanna.feedback import LoopDetector, SongFeedback, loop_limit
-from joanna.phase import PHASE_METHODS, generated_components
+from joanna.phase import PHASE_METHODS, each_distance, generated_components
 from joanna.run import TRAININGS, Run, Training
 from joanna.settings import curve, hop, methods
-from joanna.spectra import COMPONENTS, FrameDistances, join, match_statistics, normalize, sounding
+from joanna.spectra import COMPONENTS, join, match_statistics
 
 
 class Job(NamedTuple):
@@ -85,11 +86,40 @@ def _training_settings(settings, provenance, goals):
     return {**settings, **trained}
 
 
-def to_audio(run: Run, song: Frames, frames: dict[str, np.ndarray]) -> np.ndarray:
-    """Audio of normalized frames ``(M, F)`` of both components, at the mean and std of the song."""
+def reconstruct(
+    run: Run, networks: dict[str, model.Networks], song: Frames, block: int = 4096, lead: int = 256
+) -> np.ndarray:
+    """Audio ``(S,)`` of the song through the spliced autoencoders.
+
+    `block` frames at a time, as an hour at once would take gigabytes: their LSTM layers, trained on shorter
+    windows, start `lead` frames before.
+    """
+    step, length = hop(run.settings), run.settings["frame-length"]
+    signal = np.zeros(((len(song) - 1) * step + length, *song.audio.shape[1:]))
+    for start in range(0, len(song), block):
+        rows, first = slice(start, start + block), max(0, start - lead)
+        output = {
+            name: networks[name].spliced.predict_on_batch(own.frames[None, first : rows.stop])[
+                0, start - first :
+            ]
+            for name, own in song.components.items()
+        }
+        audio = to_audio(run, song, output, rows)
+        signal[start * step :][: len(audio)] += audio
+    return signal
+
+
+def to_audio(
+    run: Run, song: Frames, frames: dict[str, np.ndarray], compared: slice = slice(None)
+) -> np.ndarray:
+    """Audio of normalized frames ``(M, F)`` of both components, at the mean and std of the song.
+
+    Pauses become silence; see `mute_pauses`, which compares with the song's frames `compared`.
+    """
     power, overlap, stereo = (run.settings[key] for key in ("magnitude-power", "overlap", "stereo"))
-    has_sound = sounding(song.audio, run.settings["frame-length"], overlap)
-    magnitude, _ = mute_pauses(frames["magnitude"], song.components["magnitude"], has_sound, stereo)
+    own = song.components["magnitude"]
+    own = dataclasses.replace(own, frames=own.frames[compared])
+    magnitude, _ = mute_pauses(frames["magnitude"], own, song.sounding[compared], stereo)
     frames = {**frames, "magnitude": magnitude}
     magnitude, phase = (song.components[name].restore(frames[name]) for name in ("magnitude", "phase"))
     return join(magnitude, phase, power, overlap, stereo)
@@ -113,10 +143,8 @@ def mute_pauses(
     """
     if has_sound.all():
         return frames, np.ones(len(frames), bool)
-    distances = FrameDistances(song.frames, stereo)
-    nearest = [distances(frame[None])[0].argmin() for frame in frames]  # all at once would take gigabytes
-    kept = has_sound[nearest]
-    silence = normalize(np.zeros_like(song.mean), song.mean, song.std)
+    kept = has_sound[[distances.argmin() for distances in each_distance(frames, song.frames, stereo)]]
+    silence = song.normalize(np.zeros_like(song.mean)[None])
     return np.where(kept[:, None], frames, silence), kept
 
 
@@ -165,7 +193,7 @@ class FrameGenerator:
     def __init__(self, run: Run, component: str, predictor, song: Frames, seed: np.ndarray):
         self._run, self._component, self._predictor = run, component, predictor
         self._song, self._seed = song.components[component], seed
-        self._sounding = sounding(song.audio, run.settings["frame-length"], run.settings["overlap"])
+        self._sounding = song.sounding
         recording = run.settings["seed-source"]
         self._predictions = predictor.predict_on_batch(seed[None])[0] if recording else seed[:0]
 

@@ -1,6 +1,6 @@
 """Phase reconstruction: phases for generated magnitudes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -9,6 +9,14 @@ import numpy as np
 from joanna.spectra import FrameDistances, istft, stft
 
 _JUMP_COST = 6.0  # cost of a jump, in units of the frames' variance
+_ROWS = 64  # frames compared with the song at a time; all of a minute with an hour would take gigabytes
+
+
+def each_distance(frames: np.ndarray, song: np.ndarray, stereo: bool = False) -> Iterator[np.ndarray]:
+    """Distances ``(N,)`` of each of the frames ``(M, F)`` from those of the song ``(N, F)``."""
+    distances = FrameDistances(song, stereo)
+    for start in range(0, len(frames), _ROWS):
+        yield from distances(frames[start : start + _ROWS])
 
 
 def follow(magnitude: np.ndarray, song: np.ndarray, stereo: bool = False) -> np.ndarray:
@@ -17,19 +25,19 @@ def follow(magnitude: np.ndarray, song: np.ndarray, stereo: bool = False) -> np.
     The path with the least distances and jumps, found by the Viterbi algorithm (Forney 1973, Proc. IEEE
     61(3)), as in unit selection (Hunt and Black 1996, ICASSP): only the next frame of the song is free.
     """
-    distances = FrameDistances(song, stereo)
-    order = np.arange(len(song), dtype=np.int32)
-    predecessors = np.zeros((len(magnitude), len(song)), np.int32)
-    cost = distances(magnitude[:1])[0]
-    for t in range(1, len(magnitude)):  # one at a time: all distances would double the memory
+    distances = each_distance(magnitude, song, stereo)
+    # which frames a jump leads to at each step, and from where: the cheapest frame before, for all of them
+    is_jump, origins = np.zeros((len(magnitude), len(song)), bool), np.zeros(len(magnitude), int)
+    cost = next(distances)
+    for t, distance in enumerate(distances, 1):
         continued = np.append(np.inf, cost[:-1])
-        best = cost.argmin()
-        jumped = cost[best] + _JUMP_COST
-        predecessors[t] = np.where(continued <= jumped, order - 1, best)
-        cost = np.minimum(continued, jumped) + distances(magnitude[t : t + 1])[0]
+        origins[t] = cost.argmin()
+        jumped = cost[origins[t]] + _JUMP_COST
+        is_jump[t] = continued > jumped
+        cost = np.minimum(continued, jumped) + distance
     path = [cost.argmin()]
     for t in range(len(magnitude) - 1, 0, -1):
-        path.append(predecessors[t, path[-1]])
+        path.append(origins[t] if is_jump[t, path[-1]] else path[-1] - 1)
     return np.array(path[::-1])
 
 

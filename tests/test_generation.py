@@ -6,7 +6,7 @@ from helpers import tiny_run, write_wav
 from scipy.io import wavfile
 
 import generate
-from joanna import clips, generation, model, spectra
+from joanna import clips, generation, model, scores, spectra
 from joanna.artifacts import ComponentFrames, Frames
 from joanna.backend import keras
 from joanna.backend import tensorflow as tf
@@ -96,7 +96,7 @@ def noise_song(pause=slice(0)):
     components = {
         name: ComponentFrames(frames, np.full(64, 2.0), np.ones(64)) for name in ("phase", "magnitude")
     }
-    return Frames(components, np.repeat(sound, 32) * rng.choice([-1, 1], 61 * 32).astype("float32"), 30)
+    return Frames(components, np.repeat(sound, 32) * rng.choice([-1, 1], 61 * 32).astype("float32"), 30, 2)
 
 
 def generator(tmp_path, network, *words, song=None):
@@ -190,6 +190,23 @@ def test_loops_are_printed(tmp_path, capsys):
     assert message in capsys.readouterr().out
 
 
+def test_a_song_is_reconstructed_alike_at_once_and_in_blocks(tmp_path):
+    run, song = tiny_run(tmp_path), noise_song()
+    networks = dict.fromkeys(song.components, model.build(run.settings))
+    at_once = generation.reconstruct(run, networks, song)
+    assert at_once.shape == song.audio.shape
+    for block, lead in ((10, 40), (59, 32)):
+        np.testing.assert_allclose(
+            generation.reconstruct(run, networks, song, block, lead), at_once, atol=5e-3
+        )
+    assert not np.allclose(generation.reconstruct(run, networks, song, 20, 0), at_once, atol=1e-2)
+    song = noise_song(slice(20, 30))  # pauses are found in a block too
+    frames = {name: component.frames[15:35] for name, component in song.components.items()}
+    audio = generation.to_audio(run, song, frames, slice(15, 35))
+    np.testing.assert_array_equal(audio[6 * 32 : 15 * 32], 0)
+    assert audio[4 * 32 : 5 * 32].any()
+
+
 def test_sound_on_the_side_alone_is_no_pause():
     rng, has_sound = np.random.default_rng(0), np.arange(60) // 10 != 1
     frames = rng.normal(size=(60, 64)).astype("float32")
@@ -199,10 +216,14 @@ def test_sound_on_the_side_alone_is_no_pause():
     np.testing.assert_array_equal(kept, has_sound)
 
 
-def test_generated_pauses_become_silence():
+@pytest.mark.parametrize(
+    "copies", [1, 32]
+)  # of the bins: a frame of 2048 is wider than a block of `normalize`
+def test_generated_pauses_become_silence(copies):
     song, rng = noise_song(slice(10, 20)).components["magnitude"], np.random.default_rng(0)
+    song = ComponentFrames(*(np.tile(values, copies) for values in (song.frames, song.mean, song.std)))
     has_sound = np.arange(60) // 10 != 1
-    generated = song.frames[5:25] + 0.3 * rng.normal(size=(20, 64)).astype("float32")
+    generated = song.frames[5:25] + 0.3 * rng.normal(size=(20, 64 * copies)).astype("float32")
     muted, kept = generation.mute_pauses(generated, song, has_sound)
     np.testing.assert_array_equal(kept, has_sound[5:25])
     np.testing.assert_array_equal(muted[kept], generated[kept])
@@ -273,7 +294,7 @@ def test_a_long_recording_is_in_the_wav_and_its_last_minute_in_the_report(tmp_pa
         statistics = spectra.statistics(values, np.ones(len(values), bool))
         components[name] = ComponentFrames(spectra.normalize(values, *statistics), *statistics)
     recording = np.full(70 * 4000, 0.1, "float32")
-    maker = clips.ClipMaker(run, Frames(components, audio, 60), audio, recording)
+    maker = clips.ClipMaker(run, Frames(components, audio, 60, 2), audio, recording)
     job, metadata = Job("part", 4, 0), {"settings": run.settings}
     [clip] = maker.rank_takes({"magnitude": {job: components["magnitude"].frames[:220]}}, metadata)
     assert clip.name == "part-4-continued"
@@ -298,6 +319,18 @@ def test_the_network_hears_a_recording_to_its_end(tmp_path):
     np.testing.assert_allclose(magnitudes[-1:], last, atol=1e-4)
 
 
+@pytest.mark.parametrize("words", [[], ["continue=True"]])
+def test_the_end_of_a_long_recording_is_heard(tmp_path, words):
+    samples = 0.1 * np.random.default_rng(0).normal(size=40_000)
+    path = write_wav(tmp_path / "a.wav", samples)
+    seeds, _ = generate.seed_frames(tiny_run(tmp_path, f"seed-source={path}", *words), noise_song())
+    # the last frame of all 1249 at a hop of 32, or the one that ends with the recording: the same here
+    last = np.abs(spectra.stft(samples, 64, 2)[-1009:]) ** 0.5
+    magnitudes = noise_song().components["magnitude"].restore(seeds["magnitude"])
+    assert magnitudes.shape == last.shape
+    np.testing.assert_allclose(magnitudes, last, atol=0.01)
+
+
 def test_an_output_that_is_not_finite_is_refused(tmp_path):
     network = model.build(tiny_run(tmp_path).settings).predictor
     network.set_weights([np.nan * weight for weight in network.get_weights()])
@@ -310,3 +343,14 @@ def test_an_error_in_one_job_stops_the_others(tmp_path, network, capsys):
     with pytest.raises(KeyError):
         generator(tmp_path, network).generate([Job("odd", 4, 0), *(Job("part", 4, k) for k in range(50))])
     assert "take 50\n" not in capsys.readouterr().out
+
+
+def test_a_page_that_has_the_beginning_of_a_long_song_offers_no_copy_of_what_follows():
+    song = (0.1 * np.random.default_rng(0).normal(size=4 * 4000)).astype("float32")
+    reference = scores.Reference(song, 4000, 0.008)
+    found = [reference.score(song[start * 4000 :][: 2 * 4000]) for start in (0, 2)]
+    made = [clips.Clip(f"part-{k}", song, song, song, each) for k, each in enumerate(found)]
+    entries = generate.page_clips({"source": song[:6000]}, made, reference, 4000)
+    assert [entry["seconds"] for entry in entries] == [1.5, 4, 4]
+    assert [entry["scores"]["copied-seconds"] > 0 for entry in entries[1:]] == [True, False]
+    assert all(each["copied-seconds"] > 0 for each in found)

@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 from helpers import tone
@@ -15,6 +17,16 @@ def test_follow_finds_the_frames_and_continues_without_a_jump():
     straight = song[5:15].copy()
     straight[4] = 0.45 * song[9] + 0.55 * song[30]
     assert phase.follow(straight, song).tolist() == list(range(5, 15))
+
+
+def test_a_long_clip_takes_a_byte_for_each_pair_of_its_frames_and_the_songs():
+    song = np.random.default_rng(0).normal(size=(2000, 8)).astype("float32")
+    tracemalloc.start()
+    path = phase.follow(song[:1500], song)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert path.tolist() == list(range(1500))
+    assert peak < 2 * 1500 * 2000
 
 
 def test_griffin_lim_makes_phases_consistent_at_overlap_4():

@@ -57,7 +57,7 @@ def test_previews_are_named_by_training_and_epoch_and_sound(watched):
 def test_previews_play_what_has_sound(tmp_path, pause):
     sound, bins = tone(9.0), np.ones(64)
     sound[pause] = 0
-    frames = Frames({"magnitude": ComponentFrames(np.zeros((1124, 64)), bins, bins)}, sound, 60)
+    frames = Frames({"magnitude": ComponentFrames(np.zeros((1124, 64)), bins, bins)}, sound, 60, 2)
     passage = Previews(tiny_run(tmp_path), frames).passage()
     assert len(passage) == 5 * 4000 / 32
     assert passage[-1] < len(frames)
