@@ -143,10 +143,12 @@ def _load(path, limit, settings):
 def _load_closest(path, limit, settings):
     """Load the sections, in all at most `limit` samples, that together are closest to all of a recording.
 
-    None if its sound is not longer than they are.
+    None if its sound is not longer than they are, or if they are shorter than a block.
     """
     rate, start, name = settings["sample-rate"], settings["start"], f"source {path}"
-    count, _ = choose_sections(limit, settings)
+    count, blocks = choose_sections(limit, settings)
+    if not blocks:
+        return None
     with Recording(path, name) as recording:
         size, first = math.ceil(limit / count * recording.rate / rate), round(start * recording.rate)
         recording.skip(first)
