@@ -18,8 +18,7 @@ from joanna.run import PROJECT, Run
 from joanna.source import source_path
 
 _RETRIES = 10  # of a task whose worker, process or machine died
-# of what workers get
-_EXCLUDED = [".git", ".venv", "sources", "weights", "output", "docs", "tests", "benchmarks"]
+_NO_CODE = ["/*", "!/.", "!/*.py", "!/joanna"]  # what workers do not get, as in .gitignore
 
 
 def connect(address: str) -> None:
@@ -30,10 +29,10 @@ def connect(address: str) -> None:
             ".venv/bin/python -m pip install -r requirements-ray.txt"
         )
     os.environ.setdefault("RAY_DEDUP_LOGS", "0")  # progress of different runs looks alike
-    os.environ.setdefault("RAY_OVERRIDE_RUNTIME_ENV_DEFAULT_EXCLUDES", "")  # they are in _EXCLUDED
+    os.environ.setdefault("RAY_OVERRIDE_RUNTIME_ENV_DEFAULT_EXCLUDES", "")  # in _NO_CODE as well
     import ray
 
-    code = {"working_dir": str(PROJECT), "excludes": _EXCLUDED}
+    code = {"working_dir": str(PROJECT), "excludes": _NO_CODE}
     try:
         if address != "auto":  # Ray would try for many minutes
             host, port = address.split(":")

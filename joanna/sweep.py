@@ -28,6 +28,7 @@ if __name__ == "__main__":
     startup.prepare()
 
 import hashlib
+import io
 import json
 import math
 import os
@@ -236,6 +237,9 @@ def main(words: list[str]) -> None:
     if {"-h", "--help"} & set(words):
         print(__doc__ + "\nall settings: ./run.sh --help")
         return
+    for stream in (sys.stdout, sys.stderr):  # the terminal may lack letters of a file's name
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         sweep = read(words)
         stop: Callable = tree.raise_stopped

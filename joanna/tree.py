@@ -70,7 +70,10 @@ def _groups(runs, stage):
     keys = [key for key, row in SETTINGS.items() if (row.stage or _STAGES.get(key, STAGES[-1])) == stage]
     groups: dict[str, list[Run]] = {}
     for run in runs:
-        groups.setdefault(json.dumps([run.settings[key] for key in keys]), []).append(run)
+        values = [run.settings[key] for key in keys]
+        if stage != STAGES[0] and run.settings["minutes"]:  # the trainings' shares of it depend on it
+            values.append(run.settings["phase-method"])
+        groups.setdefault(json.dumps(values), []).append(run)
     return list(groups.values())
 
 
@@ -154,16 +157,19 @@ def run_stages(run: Run, stages: tuple[str, ...], threads: int = 0) -> None:
         ChildProcessError: the process was killed.
     """
     job = {"root": str(run.root), "settings": run.settings, "stages": stages}
-    limit = {"TF_NUM_INTRAOP_THREADS": str(threads), "OMP_NUM_THREADS": str(threads)} if threads else {}
-    with tempfile.TemporaryFile("w+", errors="replace") as errors:
+    environment = {**os.environ, "PYTHONIOENCODING": "utf-8:backslashreplace"}
+    if threads:
+        environment |= dict.fromkeys(("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS"), str(threads))
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors:
         process = subprocess.Popen(
             [sys.executable, "-m", "joanna.tree"],
             cwd=PROJECT,
-            env={**os.environ, **limit},
+            env=environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,
-            text=True,
+            encoding="utf-8",
+            errors="replace",
             start_new_session=True,  # Ctrl-C reaches it through this process, once
         )
         try:

@@ -28,7 +28,7 @@ GRID = ["random-seed=[0,1]", "generate-seconds=[0.5,86400]"]
 RUNS = [f"random-seed-{seed}-generate-seconds-0.5" for seed in (0, 1)]
 
 
-def wait_for(condition, seconds=90):
+def wait_for(condition, seconds=240):
     """The first true value of `condition()`."""
     end = time.monotonic() + seconds
     while not (value := condition()):

@@ -118,6 +118,8 @@ def shape(nodes):
         (["variation=[0,0.4]"], [("al", [("g", "variation-0"), ("g", "variation-0.4")])]),
         (["lstm-epoch=[1,2]"], [("a", [("lg", "lstm-epoch-1"), ("lg", "lstm-epoch-2")])]),
         (["ae-epoch=[1,2]"], [("alg", "ae-epoch-1"), ("alg", "ae-epoch-2")]),
+        (["phase-method=[network,follow]", "minutes=1"],
+         [("alg", "phase-method-network"), ("alg", "phase-method-follow")]),
         (["block-count=[30,60]"], [("alg", "block-count-30"), ("alg", "block-count-60")]),
         (["own-share=[0,1]", "takes=[1,2]"],
          [("a", [("l", [("g", f"own-share-{share}-takes-{n}") for n in (1, 2)]) for share in (0, 1)])]),
