@@ -20,11 +20,11 @@ settings = {
     "magnitude-power": 0.5,  # exponent of the magnitudes: 1 is linear, less lets quiet sounds count more
     "start": 0.0,  # seconds (or 1:30) skipped at the beginning of the source, or of each recording in it
     "seconds": 0.0,  # seconds (or 0:20) of the source to learn from at most; 0: as many as the sections take
-    "section-count": 8,  # sections; auto: all of the source, or with seconds those most like all of it
+    "section-count": 8,  # sections; auto: all of the source, or, with seconds, those closest to all of it
     "block-count": 175,  # blocks per section, at most; a block is a hop, 64 ms by default
     # the networks
     "layer-count": 4,  # encoder steps (Dense, ELU, Dropout), and as many decoder steps (Dense)
-    "dim-decrease": 250,  # units by which each encoder step is narrower; auto: down to 1048 or half
+    "dim-decrease": 250,  # units by which each encoder step is narrower; auto: 1048 or half at the bottleneck
     "dropout": 0.4,  # dropout rate of the encoder, 0 to below 1
     "lstm-layers": 2,  # LSTM layers of the generator before the spliced ones
     # training

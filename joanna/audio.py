@@ -149,8 +149,8 @@ def _leading_silence(samples, rate):
 def _remove_offsets(audio, rate):
     """Subtract from each channel of audio the mean of its sound, where it is audible; sentences on it."""
     offsets = [_remove_offset(channel, rate) for channel in np.atleast_2d(audio.T)]
-    changes = [f"removed a constant offset of {offset:.2g} of full scale" for offset in offsets if offset]
-    return [*dict.fromkeys(changes)]
+    shown = [f"{offset:.2g}" for offset in offsets if offset]
+    return [f"removed a constant offset of {' and '.join(dict.fromkeys(shown))} of full scale"][: len(shown)]
 
 
 def _remove_offset(audio, rate):

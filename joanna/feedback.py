@@ -94,7 +94,7 @@ class SongFeedback:
         """Start a clip.
 
         Args:
-            song: frames ``(M, F)``, normalized and two-sided.
+            song: frames ``(M, F)``, normalized; two-sided, or in stereo mid and side.
             sounding: which of them have sound ``(M,)``; see `spectra.sounding`.
             jumps: fraction of frames that jump elsewhere in the song, 0 to 1.
             loops: its limit is, up to a quarter of the song, also the shortest jump.
