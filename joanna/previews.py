@@ -18,7 +18,7 @@ from joanna.phase import follow
 from joanna.resources import TimeBudget
 from joanna.run import TRAININGS, Run, Training
 from joanna.settings import hop
-from joanna.spectra import seed_start, sounding
+from joanna.spectra import seed_start
 
 _SECONDS = 5.0  # length of a preview
 _MIN_SHARE = 0.1  # of the training's time so far between two previews, at least
@@ -30,7 +30,6 @@ class Previews:
 
     def __init__(self, run: Run, frames: Frames):
         self._run, self.frames = run, frames
-        self.sounding = sounding(frames.audio, run.settings["frame-length"], run.settings["overlap"])
         self._entries: list[dict] = []  # of the report so far
         self._budget = TimeBudget(run.settings)
         self._read_history = functools.cache(read_history)  # of finished weights files
@@ -56,7 +55,7 @@ class Previews:
         """Indices of the song's frames that previews play, five seconds in the middle of its sound."""
         settings, total = self._run.settings, len(self.frames)
         count = min(total, math.ceil(_SECONDS * settings["sample-rate"] / hop(settings)))
-        with_sound = np.flatnonzero(self.sounding)
+        with_sound = np.flatnonzero(self.frames.sounding)
         start = with_sound[max(0, len(with_sound) - count) // 2]
         return np.arange(count) + min(start, total - count)
 
@@ -140,7 +139,7 @@ class PreviewCallback(keras.callbacks.Callback):
         """Generated frames, and the indices of the song's frames that supply the other component."""
         settings, component = self._run.settings, self._training.component
         length = min(settings["sequence-lengths"][0], len(song) - 1)
-        start = seed_start(self._previews.sounding, 0, [length])
+        start = seed_start(self._previews.frames.sounding, 0, [length])
         rng = self._run.rng("preview", component)
         rates = dropout_rates(settings, [Job("part", length, 0)])
         windows = Windows(self._network, [length], rates, [rng])
