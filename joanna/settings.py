@@ -391,7 +391,8 @@ def _seconds(text):
 def _check_file_names(settings):
     encoders, results = ("phase-encoder", "magnitude-encoder"), ("phase-result", "magnitude-result")
     for key in ("name", "coded-file", "lstm-file", *encoders, *results):
-        if not re.fullmatch(PLAIN_NAME, settings[key]):
+        folder = f"(sweeps/{PLAIN_NAME}/)?" if key == "name" else ""  # a run of a sweep
+        if not re.fullmatch(folder + PLAIN_NAME, settings[key]):
             expected = "a plain name of letters, digits, ' ', '.', '-', '_'"
             raise UserError(f"{key} is {_shortened(settings[key])}; expected {expected}")
     output = ["frames", *(settings[key] for key in ("coded-file", *results))]

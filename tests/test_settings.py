@@ -175,6 +175,7 @@ def test_any_file_name_makes_a_name_for_the_run(stem, name):
         ),
         ("block-count=[", "cannot read the value"),
         ("name=../up", "expected a plain name"),
+        ("name=sweeps/a/../b", "expected a plain name"),
         ("phase-encoder=a/b", "expected a plain name"),
         ("phase-result=magnitude-result", "two files would be named"),
         ("phase-encoder=phase-lstm-file", "two files would be named"),

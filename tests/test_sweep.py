@@ -21,6 +21,7 @@ from test_report import chromium, count, messages, page_data, resize, wait_for  
 
 from joanna import sweep, sweep_report, tree
 from joanna.errors import UserError
+from joanna.settings import load
 
 WORDS = [*TINY, "source=./sources/song.wav", "method=part", "name=s", "sequence-lengths=[4]"]
 
@@ -40,6 +41,7 @@ def test_lists_make_a_grid_of_runs(tmp_path):
     run = next(iter(found.points))
     assert run.output == tmp_path / "output" / "sweeps" / "s" / "dropout-0-sequence-lengths-4"
     assert run.settings["name"] == "sweeps/s/dropout-0-sequence-lengths-4"
+    assert load([f"name={run.settings['name']}"])["name"] == run.settings["name"]  # as settings.yaml has it
     assert names(sweep.read(WORDS, tmp_path)) == ["run"]
     # values as on the command line; equal ones once
     found = sweep.read([*WORDS, "start=[0:01,1:30]", 'variation=["0:0,20:0.4",0.40,0.4]'], tmp_path)
