@@ -41,9 +41,7 @@ class ClipMaker:
         self._run, self._frames, self._rate = run, frames, run.settings["sample-rate"]
         self._recording, self._hidden = recording, max(0, len(recording) - _SHOWN_SECONDS * self._rate)
         self.reference = scores.Reference(frames.audio, self._rate, hop(run.settings) / self._rate)
-        # of the audio, not of the network's output: overlapping frames average out part of its errors
-        blocks = spectra.stft_blocks(reconstruction, run.settings["frame-length"], run.settings["overlap"])
-        self._song_phase = np.concatenate([np.angle(block) for block in blocks])
+        self._reconstruction = reconstruction
 
     def rank_takes(self, generated: dict, metadata: dict) -> Iterator[Clip]:
         """The takes of each method, sequence length and phase method, best first.
@@ -92,6 +90,16 @@ class ClipMaker:
             overlap=settings["overlap"],
             stereo=settings["stereo"],
         )
+
+    def _song_phase(self, places: np.ndarray) -> np.ndarray:
+        """Phases ``(K, F)`` of the song's frames ``(K,)``; those of all of an hour would take a gigabyte.
+
+        They are of the audio, not of the network's output: overlapping frames average out part of its errors.
+        """
+        length, overlap = (self._run.settings[key] for key in ("frame-length", "overlap"))
+        starts = places * hop(self._run.settings)
+        frames = [self._reconstruction[start : start + length] for start in starts]
+        return np.angle(np.concatenate([spectra.stft(frame, length, overlap) for frame in frames]))
 
     def _clip(self, name: str, phase_method: PhaseMethod, inputs: PhaseInputs) -> Clip:
         """A clip without the number of its take, loudness and metadata."""

@@ -67,14 +67,14 @@ class PhaseInputs:
     phase: np.ndarray  # generated (M, F); empty if the phase network did not run
     linear_magnitude: np.ndarray  # linear magnitudes (M, F) of the same frames
     song_magnitude: np.ndarray  # the song's frames (N, F), normalized
-    song_phase: np.ndarray  # of the song's reconstruction (N, F)
+    song_phase: Callable[[np.ndarray], np.ndarray]  # (K, F) of frames (K,) of the song's reconstruction
     overlap: int  # frame length / hop
     stereo: bool = False
 
     @cached_property
     def followed(self) -> np.ndarray:
         """Phases ``(M, F)`` of the song along the path closest to the magnitudes; see `follow`."""
-        return self.song_phase[follow(self.magnitude, self.song_magnitude, self.stereo)]
+        return self.song_phase(follow(self.magnitude, self.song_magnitude, self.stereo))
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,7 @@ def test_every_phase_method_gives_phases_from_the_inputs_it_asks_for(name):
     frames, phases = rng.normal(size=(20, 64)), rng.uniform(-np.pi, np.pi, size=(20, 64))
     generated = phases[:8] if method.generates_phase else None
     linear = np.abs(frames[:8])
-    result = method.phases(phase.PhaseInputs(frames[4:12], generated, linear, frames, phases, 4))
+    result = method.phases(phase.PhaseInputs(frames[4:12], generated, linear, frames, phases.__getitem__, 4))
     expected = {
         "follow": phases[4:12],
         "network": phases[:8],
