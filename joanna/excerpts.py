@@ -12,6 +12,7 @@ _BANDS, _LOWEST = 24, 60.0  # bands whose levels are compared, and where they be
 _FLOOR = 1e-6  # power relative to the mean, or to the loudest: 60 dB below
 _PARTS = 8  # a section starts at any eighth of its length
 _ROUNDS = 4  # each section is chosen, and three times again beside all others
+_MAX_ROUNDS = 400  # of many short sections not all are chosen again: it would take minutes
 _READ = 256  # frames of the levels that are read at a time
 
 
@@ -81,14 +82,15 @@ def _choose(levels, std, bounds, count, step=1):
     sums = np.cumsum(np.pad([levels, levels**2], ((0, 0), (1, 0), (0, 0))), axis=1)[:, bounds]
     places = np.arange(0, len(bounds) - _PARTS, step)
     sums, frames = sums[:, places + _PARTS] - sums[:, places], bounds[places + _PARTS] - bounds[places]
+    near = np.arange(1 - -(-_PARTS // step), -(-_PARTS // step))  # places that overlap with one
     chosen = places[:0]  # indices into places
-    for _ in range(_ROUNDS * count):
+    for _ in range(min(_ROUNDS * count, max(count, _MAX_ROUNDS))):
         others = chosen[int(len(chosen) == count) :]  # in place of the one chosen longest ago
         together = sums[:, others].sum(axis=1, keepdims=True) + sums
         means, squares = together / (frames[others].sum() + frames)[:, None]
         deviations = np.sqrt(np.maximum(0, squares - means**2))
         distances = np.square(means).sum(axis=1) + np.square(deviations - std).sum(axis=1)
-        distances[(np.abs(places[:, None] - places[others]) < _PARTS).any(axis=1)] = np.inf
+        distances[np.clip(others[:, None] + near, 0, len(places) - 1)] = np.inf
         if distances.min() == np.inf:
             return places[others]
         chosen = np.append(others, distances.argmin())

@@ -406,7 +406,7 @@ def _check_file_names(settings):
 def _resolve_widths(settings):
     """Replace auto by numbers: files and clips hold these."""
     if settings["frame-length"] == "auto":
-        step = 32 * settings["overlap"]  # a length that an FFT is fast with
+        step = math.lcm(64, settings["overlap"])  # a length that an FFT is fast with
         width = step * max(1, round(_FRAME_SECONDS * settings["sample-rate"] / step))
         settings["frame-length"] = width
         if settings["dim-decrease"] != "auto" and width < 2048 and bottleneck(settings) < width / 32:
