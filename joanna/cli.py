@@ -138,13 +138,20 @@ def run_stage(
         command += ["load-weights=True"] if run and not run.settings["load-weights"] else []
         _exit(f"stopped; to resume: {shlex.join(command)}", 128 + stopped.args[0])
     except Exception as error:
-        if type(error).__name__ not in _OUT_OF_MEMORY:
+        if not (message := too_little_memory(error)):
             raise
-        reasons = [f" ({line[:200]})" for line in str(error).splitlines() if "llocat" in line]
-        _exit(f"too little memory{''.join(reasons[:1])}; {_MEMORY_ADVICE}", 2)
+        _exit(message, 2)
     stage = Path(script).stem
     if stage in STAGES[:-1] and not in_run:
         print(f"next: {_command(STAGES[STAGES.index(stage) + 1], words)}")
+
+
+def too_little_memory(error: Exception) -> str:
+    """The sentence for an exception that says that memory is short; empty for any other."""
+    if type(error).__name__ not in _OUT_OF_MEMORY:
+        return ""
+    reasons = [f" ({line[:200]})" for line in str(error).splitlines() if "llocat" in line]
+    return f"too little memory{''.join(reasons[:1])}; {_MEMORY_ADVICE}"
 
 
 def _settings_words(values, rest, options):

@@ -25,7 +25,7 @@ def connect(address: str) -> None:
     """Join the cluster at `address`, whose workers get the code; UserError if there is none."""
     if not importlib.util.find_spec("ray"):
         raise UserError(
-            f"address is {address}, but the package ray is not installed; run: "
+            f"address (or RAY_ADDRESS) is {address}, but the package ray is not installed; run: "
             ".venv/bin/python -m pip install -r requirements-ray.txt"
         )
     os.environ.setdefault("RAY_DEDUP_LOGS", "0")  # progress of different runs looks alike
@@ -40,8 +40,8 @@ def connect(address: str) -> None:
         ray.init(address, runtime_env=code, logging_level=logging.WARNING)
     except (OSError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
         raise UserError(
-            f"address is {address}, but that cluster cannot be joined ({_first_line(error)}); "
-            "docs/scale.md says how to start one"
+            f"address (or RAY_ADDRESS) is {address}, but that cluster cannot be joined "
+            f"({_first_line(error)}); docs/scale.md says how to start one"
         ) from None
 
 

@@ -56,6 +56,8 @@ from joanna.settings import SETTINGS, load
 from joanna.source import source_files, source_path
 
 _MAX_RUNS = 10_000
+_RECORD = ".sweep.json"
+_REPORT_SECONDS = 30  # it holds all clips
 _BOOLEAN = "True|False", "True or False"
 # word -> default, pattern of its values, what they are
 _WORDS: dict[str, tuple] = {
@@ -63,7 +65,7 @@ _WORDS: dict[str, tuple] = {
     "random": (0, r"[1-9]\d{0,3}", "a whole number from 1 to 9999"),
     "address": ("", r"auto|[^:/]+:\d+|", "auto or HOST:PORT, or nothing for this machine alone"),
     "cores": (1, r"[1-9]\d{0,3}", "a whole number from 1 to 9999"),
-    "gpus": (0, r"\d{1,3}|0\.\d{1,4}", "a whole number, or a fraction such as 0.5"),
+    "gpus": (0, r"0|[1-9]\d{0,2}|0\.\d{1,4}", "a whole number, or a fraction such as 0.5"),
     "weights": (False, *_BOOLEAN),
 }
 
@@ -85,8 +87,8 @@ def read(words: list[str], root: Path = PROJECT) -> Sweep:
         UserError: an unknown key, a wrong value, an impossible combination, too many runs.
     """
     options = {word: default for word, (default, *_) in _WORDS.items()}
-    if os.environ.get("RAY_ADDRESS"):
-        options["address"] = _option("address", os.environ["RAY_ADDRESS"])
+    if not any(word.startswith("address=") for word in words):
+        options["address"] = _option("address", os.environ.get("RAY_ADDRESS", ""), "RAY_ADDRESS")
     grid, plain = {}, []
     for word in words:
         key, equals, text = word.partition("=")
@@ -97,8 +99,6 @@ def read(words: list[str], root: Path = PROJECT) -> Sweep:
         else:
             plain.append(word)
     base = load([*plain, *_pairs({key: values[0] for key, values in grid.items()})])
-    if not base["load-weights"]:
-        raise UserError("load-weights is False, but a sweep resumes; give it another name= to train anew")
     if not re.fullmatch(PLAIN_NAME, base["name"]):
         raise UserError(f"name is '{base['name']}', of a run of a sweep; give this sweep a name= of its own")
     if options["each"]:
@@ -111,20 +111,22 @@ def read(words: list[str], root: Path = PROJECT) -> Sweep:
     for point in points:
         settings, name = load([*plain, *_pairs(point), f"name={sweep.name}"]), _run_name(point)
         content, seed = json.dumps(settings), PurePath(settings["seed-source"])
+        if not settings["load-weights"]:
+            raise UserError("load-weights is False, but a sweep resumes; give it another name= to train anew")
         if options["address"] and (seed.is_absolute() or {"..", "~"} & set(seed.parts)):
             raise UserError(f"seed-source is {seed}; on a cluster, expected a path below JOANNA's folder")
         if names[name.lower()] > 1:
-            name += "-" + hashlib.sha256(content.encode()).hexdigest()[:6]
+            name += "-" + hashlib.sha256(json.dumps(point).encode()).hexdigest()[:6]
         if content not in seen:
             seen.add(content)
             sweep.points[Run({**settings, "name": f"sweeps/{sweep.name}/{name}"}, root)] = point
     return sweep
 
 
-def _option(word, text):
+def _option(word, text, name=""):
     _, pattern, expected = _WORDS[word]
     if not re.fullmatch(pattern, text):
-        raise UserError(f"{word} is '{text}'; expected {expected}")
+        raise UserError(f"{name or word} is '{text}'; expected {expected}")
     return text if word == "address" else yaml.safe_load(text)
 
 
@@ -132,6 +134,10 @@ def _values(key, text):
     """The values in a list of them, as they are given on the command line; none if it is a single value."""
     if key not in SETTINGS or key == "name" or not re.fullmatch(r"\[.+\]", text):
         return []
+    if SETTINGS[key].curve and ":" in re.sub(r"\"[^\"]*\"|'[^']*'", "", text):
+        raise UserError(
+            f"{key} is {text}; in a list, put quotes around a curve: '{key}=[\"0:0,20:0.4\",0.2]'"
+        )
     try:
         values = yaml.load(text, yaml.BaseLoader)  # makes texts only
     except (yaml.YAMLError, RecursionError):
@@ -150,7 +156,8 @@ def _recordings(root, base, grid):
     """The recordings of the folder `source`."""
     folder = source_path(root, base)
     if "source" in grid or folder.is_file():
-        raise UserError(f"each is True, but source is not a folder: {base['source']}; leave out each")
+        what = "a list" if "source" in grid else f"not a folder: {base['source']}"
+        raise UserError(f"each is True, but source is {what}; leave out each")
     return [os.path.join(base["source"], path.relative_to(folder)) for path in source_files(root, base)]
 
 
@@ -174,40 +181,65 @@ def _run_name(point):
 
 
 def run_sweep(sweep: Sweep) -> None:
-    """Run what is not finished yet; UserError if runs fail, after all others."""
+    """Run what is not finished yet; UserError if runs fail, after all others, or another process does it."""
+    run = next(iter(sweep.points))
+    with Run({**run.settings, "name": f"sweeps/{sweep.name}"}, run.root).locked():
+        _run_locked(sweep)
+
+
+def _run_locked(sweep):
     started, runs = time.monotonic(), list(sweep.points)
     failures = dict(tree.make_frames(runs))
+    if len(failures) == len(runs):
+        raise UserError(failures[runs[0]])
+    if others := {path.parent for path in sweep.output.glob(f"*/{_RECORD}")} - {run.output for run in runs}:
+        print(
+            f"report.html and scores.csv of '{sweep.name}' are replaced and leave out {_number(len(others))} "
+            "of an earlier sweep, whose folders stay; another name= keeps both"
+        )
     runs = [run for run in runs if run not in failures]
     finished = {run for run in runs if files.verify_manifest(_record(run), _inputs(run))}
     nodes = tree.plan(sorted(runs, key=lambda run: run not in finished))  # so that finished stages are shared
-    print(f"{len(sweep.points)} runs, {len(finished)} finished; {_counts(nodes, finished)} left", flush=True)
+    print(
+        f"{_number(len(sweep.points))}, {len(finished)} finished; {_counts(nodes, finished)} left", flush=True
+    )
     for run, reason in failures.items():
         _print_failure(run, reason)
     options, left, done = sweep.options, len(runs) - len(finished), 0
     on_cluster = cluster.run_on_cluster(nodes, finished, options) if options["address"] else None
-    sweep_report.write(sweep.output, sweep.points, finished, failures)
-    for run, reason in on_cluster or tree.run_in_turn(nodes, finished):
-        done += 1
-        if reason:
-            failures[run] = reason
-            _print_failure(run, reason)
-        else:
-            names = (run.output / name for name in files.manifest_files(run.manifest_file))
-            files.write_manifest(_record(run), _inputs(run), [path for path in names if path.suffix != ".h5"])
-            finished.add(run)
+    written = -math.inf
+    try:
+        for run, reason in on_cluster or tree.run_in_turn(nodes, finished):
+            done += 1
+            if reason:
+                failures[run] = reason
+                _print_failure(run, reason)
+            else:
+                names = (run.output / name for name in files.manifest_files(run.manifest_file))
+                paths = [path for path in names if path.suffix != ".h5"]
+                files.write_manifest(_record(run), _inputs(run), paths)
+                finished.add(run)
+            if time.monotonic() - written >= _REPORT_SECONDS:
+                sweep_report.write(sweep.output, sweep.points, finished, failures)
+                written = time.monotonic()
+            time_left = duration((time.monotonic() - started) / done * (left - done))
+            print(f"== {done} of {left}: {run.output.name}; about {time_left} left", flush=True)
+    finally:
         sweep_report.write(sweep.output, sweep.points, finished, failures)
-        time_left = duration((time.monotonic() - started) / done * (left - done))
-        print(f"== {done} of {left}: {run.output.name}; about {time_left} left", flush=True)
     print(f"wrote {sweep.output / 'report.html'}")
     if failures:
         raise UserError(
-            f"{len(failures)} of {len(sweep.points)} runs failed; the same command tries them again"
+            f"{len(failures)} of {_number(len(sweep.points))} failed; the same command tries them again"
         )
 
 
 def _record(run):
     """File that says what the clips of a finished run were made with."""
-    return run.output / ".sweep.json"
+    return run.output / _RECORD
+
+
+def _number(count):
+    return f"{count} run{'s' * (count != 1)}"
 
 
 def _inputs(run):

@@ -23,6 +23,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from joanna import cli
 from joanna.artifacts import STAGES
 from joanna.errors import Stopped, UserError
 from joanna.run import PROJECT, Run
@@ -34,6 +35,8 @@ _STAGES = {"source": "preprocess", "lstm-file": "lstm", "lstm-epoch": "lstm", "l
 _STAGES |= dict.fromkeys(
     ("coded-file", "phase-encoder", "magnitude-encoder", "ae-epoch", "ae-iteration"), "autoencoder"
 )
+# lines of a stage that a sweep prints
+_SHOWN = re.compile(r"resuming|no weights fit|note:|warning:|.*(: epoch | cannot be locked )")
 
 
 @dataclass
@@ -113,6 +116,8 @@ def make_frames(runs: list[Run]) -> Iterator[tuple[Run, str]]:
                     if made:
                         share(made, run, STAGES[:1])
                     preprocess.main(run)
+                    if not run.settings_file.exists():
+                        run.save_settings()
             except (UserError, OSError) as error:
                 yield run, str(error)
                 continue
@@ -162,10 +167,10 @@ def run_stages(run: Run, stages: tuple[str, ...], threads: int = 0) -> None:
         environment |= dict.fromkeys(("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS"), str(threads))
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors:
         process = subprocess.Popen(
-            [sys.executable, "-m", "joanna.tree"],
+            [sys.executable, "-m", "joanna.tree", json.dumps(job)],
             cwd=PROJECT,
             env=environment,
-            stdin=subprocess.PIPE,
+            stdin=subprocess.PIPE,  # nothing is written to it; it closes when this process dies
             stdout=subprocess.PIPE,
             stderr=errors,
             encoding="utf-8",
@@ -173,7 +178,6 @@ def run_stages(run: Run, stages: tuple[str, ...], threads: int = 0) -> None:
             start_new_session=True,  # Ctrl-C reaches it through this process, once
         )
         try:
-            print(json.dumps(job), file=process.stdin, flush=True)
             code = _follow(process, run.output.name)
         finally:
             process.kill()
@@ -194,7 +198,7 @@ def _follow(process, name):
     while True:
         try:
             for line in process.stdout:
-                if ": epoch " in line or line.startswith("resuming"):
+                if _SHOWN.match(line):
                     print(f"{name}: {line}", end="", flush=True)
             code = process.wait()
         except Stopped as signal_caught:
@@ -207,8 +211,8 @@ def _follow(process, name):
 
 
 def _run_job():
-    """Run the stages of the job that `run_stages` writes to stdin."""
-    job = json.loads(sys.stdin.readline())
+    """Run the stages of the job that `run_stages` passes."""
+    job = json.loads(sys.argv[1])
     threading.Thread(target=_end_with_parent, daemon=True).start()
     run = Run(job["settings"], Path(job["root"]))
     if {"autoencoder", "lstm"} <= set(job["stages"]):  # they share the `minutes` of the run
@@ -236,3 +240,7 @@ if __name__ == "__main__":
         _run_job()
     except (UserError, OSError) as error:
         sys.exit(str(error))
+    except Exception as error:
+        if not (message := cli.too_little_memory(error)):
+            raise
+        sys.exit(message)

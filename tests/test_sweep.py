@@ -88,13 +88,17 @@ def test_random_draws_from_the_grid_by_random_seed(tmp_path):
         (["overlap=[2,3]"], "overlap is 3, which does not divide"),
         (["random=0"], "random is '0'; expected a whole number from 1"),
         (["cores=two"], "cores is 'two'; expected a whole number"),
+        (["gpus=08"], "gpus is '08'; expected a whole number, or a fraction"),
+        (["variation=[0.2,0:0,20:0.4]"], r"put quotes around a curve: 'variation=\["),
         (
             ["address=ray://host:10001"],
             "address is 'ray://host:10001'; expected auto or HOST:PORT, or nothing",
         ),
         (["load-weights=False"], "load-weights is False"),
+        (["load-weights=[True,False]"], "load-weights is False"),
         (["name=[a,b]"], r"name is '\[a,b\]'; expected a plain name"),
-        (["source=[a.wav,b.wav]", "each=True"], "each is True, but source is not a folder"),
+        (["source=[a.wav,b.wav]", "each=True"], "each is True, but source is a list; leave out each"),
+        ([f"source={__file__}", "each=True"], "each is True, but source is not a folder: .*test_sweep.py"),
         (["source=none", "each=True"], "none: no such file"),
         ([f"{key}={list(range(1, 30))}" for key in ("takes", "ae-epoch", "lstm-epoch")], "has 24,389 runs"),
         (["demmo"], "unknown preset 'demmo'"),
@@ -104,6 +108,44 @@ def test_mistakes_are_refused_before_anything_runs(tmp_path, words, message):
     with pytest.raises(UserError, match=message):
         sweep.read([*WORDS, *(word.replace(" ", "") for word in words)], tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_an_address_takes_the_place_of_a_wrong_ray_address(tmp_path, monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", "ray://host:10001")
+    assert sweep.read([*WORDS, "address="], tmp_path).options["address"] == ""
+    with pytest.raises(UserError, match="^RAY_ADDRESS is 'ray://host:10001'; expected auto or HOST:PORT"):
+        sweep.read(WORDS, tmp_path)
+
+
+def test_runs_keep_their_folders_if_another_setting_changes(tmp_path):
+    words = [*WORDS, "source=[a/x.wav,b/x.wav]"]
+    found = names(sweep.read(words, tmp_path))
+    assert len(set(found)) == 2
+    assert names(sweep.read([*words, "generate-seconds=5"], tmp_path)) == found
+
+
+def test_a_wrong_source_leaves_nothing_behind(tmp_path):
+    found = sweep.read([*WORDS, "dropout=[0,0.2]"], tmp_path)
+    with pytest.raises(UserError, match="song.wav: no such file"):
+        sweep.run_sweep(found)
+    assert not [path for path in tmp_path.rglob("*") if path.name != "sweeps" and path.parent != tmp_path]
+
+
+def test_frames_are_shared_and_each_run_has_its_settings(tmp_path):
+    (tmp_path / "sources").mkdir()
+    write_wav(tmp_path / "sources" / "song.wav", tone())
+    runs = list(sweep.read([*WORDS, "dropout=[0,0.2]"], tmp_path).points)
+    assert list(tree.make_frames(runs)) == []
+    assert [yaml.safe_load(run.settings_file.read_text()) for run in runs] == [run.settings for run in runs]
+    assert runs[0].frames_file.samefile(runs[1].frames_file)
+
+
+def test_too_little_memory_is_one_sentence(project, monkeypatch):
+    (project / "hungry.py").write_text("def main(run):\n    bytearray(2**62)\n")
+    monkeypatch.setattr(tree, "PROJECT", project)
+    (run,) = sweep.read([*WORDS, "name=hungry"], project).points
+    with pytest.raises(UserError, match="^too little memory; close other programs"):
+        tree.run_stages(run, ("hungry",))
 
 
 def shape(nodes):
@@ -168,6 +210,11 @@ def first(project):
     """The results of a sweep of four runs, what it printed, and its exit code: two are refused, one fails."""
     folder = project / "output" / "sweeps" / "s"
     (folder / RUNS[1] / "part-4.wav").mkdir(parents=True)
+    weights = project / "weights" / "sweeps" / "s" / RUNS[0] / "phase-encoder.weights.h5"
+    weights.parent.mkdir(parents=True)
+    weights.write_text("of another program")
+    (folder / "earlier").mkdir()
+    (folder / "earlier" / ".sweep.json").touch()
     code, output, errors = run_to_end(project, *GRID)
     return folder, output, errors, code
 
@@ -185,6 +232,9 @@ def test_runs_that_fail_say_why_and_the_others_go_on(first):
     assert "4 runs, 0 finished; autoencoder 1, lstm 1, generate 2 left" in output
     assert re.findall(r"^== .*(?: of |: [a-z]).*", output, re.MULTILINE)[1:2] == [f"== {RUNS[0]}: generate"]
     assert output.count("phase autoencoder: epoch") == 1  # trained once
+    assert f"{RUNS[0]}: no weights fit the settings: starting a new training; the previous weights" in output
+    replaced = "report.html and scores.csv of 's' are replaced and leave out 1 run of an earlier sweep"
+    assert output.count(replaced) == 1
     assert {path.name for path in folder.glob("*/scores.yaml")} == {"scores.yaml"}
     assert [path.parent.name for path in folder.glob("*/scores.yaml")] == RUNS[:1]
 
@@ -219,8 +269,11 @@ def test_ctrl_c_saves_and_the_same_command_resumes_and_a_killed_sweep_leaves_no_
     words = ["name=stopped", "random-seed=[0,1]", "ae-epoch=5000"]
     weights = project / "weights" / "sweeps" / "stopped" / "random-seed-0" / "phase-encoder.weights.h5"
     process = start(project, *words)
-    while not weights.with_name("phase-encoder.weights.h5").exists() and process.poll() is None:
+    while not weights.exists() and process.poll() is None:
         time.sleep(0.1)
+    code, _, errors = run_to_end(project, *words, "takes=2")
+    message = f"run.sh: process {process.pid} is working on 'sweeps/stopped'; wait for it, stop it, or"
+    assert (code, errors.startswith(message)) == (2, True), errors
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does
     errors = process.communicate(timeout=60)[1]
     assert process.returncode == 130
