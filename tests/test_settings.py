@@ -102,7 +102,8 @@ def test_a_curve_is_kept_as_it_was_given(tmp_path, text):
     [
         ([], 2048, 1048),
         (["overlap=4"], 2048, 1048),
-        (["overlap=3"], 2016, 1016),
+        (["overlap=3"], 2112, 1112),
+        (["overlap=64"], 2048, 1048),
         (["sample-rate=11025"], 1408, 408),
         (["sample-rate=8000", "dim-decrease=auto"], 1024, 524),
         (["hifi"], 5632, 1048),
