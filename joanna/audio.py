@@ -21,6 +21,7 @@ SILENCE = 1e-4  # peak of silent audio, of full scale: -80 dB
 _SILENT_LEVEL = 1e-3  # of the loudest part: -60 dB, as librosa.effects.trim
 _LEVEL_SECONDS, _MIN_SILENCE = 0.02, 0.1  # of the parts compared; of what is trimmed at least
 _PART = 2048  # samples whose level counts as one in `loudness`
+_SQUARED = 2**24  # samples squared at a time: all of an hour would take gigabytes
 _MAX_AMPLITUDE = 2.0**32  # of full scale; some programs write floats in the range of integers
 _RATES = 1000, 768000  # lowest and highest sample rate of a recording, Hz
 _MIN_PEAK = 0.01  # of full scale; quieter audio would lose much to the 16 bits of the clips
@@ -234,7 +235,8 @@ def mid(audio: np.ndarray) -> np.ndarray:
 
 def rms(audio: np.ndarray) -> float:
     """Root mean square of audio ``(S,)``."""
-    return float(np.sqrt(np.mean(np.square(audio, dtype=np.float64))))
+    parts = (audio[start : start + _SQUARED] for start in range(0, len(audio), _SQUARED))
+    return float(np.sqrt(sum(np.square(part, dtype=np.float64).sum() for part in parts) / audio.size))
 
 
 def sounding(blocks: Iterable[np.ndarray]) -> np.ndarray:
@@ -243,7 +245,7 @@ def sounding(blocks: Iterable[np.ndarray]) -> np.ndarray:
     `blocks` ``(N, F)`` hold the frames. Those without sound are digital silence, dither and the ends of
     fades. The noise of an old recording is 30 to 40 dB below the loudest frame.
     """
-    rows = (frames.reshape(len(frames), -1) for frames in blocks)
+    rows = (frames.reshape(len(frames), -1) for frames in blocks if len(frames))
     power = np.concatenate([np.einsum("ij,ij->i", frames, frames) for frames in rows])
     return power >= _SILENT_LEVEL**2 * power.max()
 
@@ -251,8 +253,10 @@ def sounding(blocks: Iterable[np.ndarray]) -> np.ndarray:
 def loudness(audio: np.ndarray) -> float:
     """Root mean square of those parts of audio ``(S,)`` that have sound."""
     audio = audio.ravel()
-    parts = np.pad(audio, (0, -len(audio) % _PART)).reshape(-1, _PART)
-    return rms(audio[np.repeat(sounding([parts]), _PART)[: len(audio)]])
+    whole = len(audio) // _PART * _PART
+    last = np.pad(audio[whole:], (0, _PART + whole - len(audio)))
+    counted = np.repeat(sounding(part.reshape(-1, _PART) for part in (audio[:whole], last)), _PART)
+    return rms(audio[counted[: len(audio)]])
 
 
 def match_loudness(audio: np.ndarray, reference: np.ndarray) -> np.ndarray:
