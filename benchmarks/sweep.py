@@ -23,7 +23,7 @@ from pathlib import Path
 import common
 import numpy as np
 
-from joanna import cluster, sweep, tree
+from joanna import cluster, grid, sweep, tree
 from joanna.artifacts import STAGES
 from joanna.run import PROJECT
 from joanna.settings import load
@@ -47,7 +47,7 @@ def run_sweep(words: list[str]) -> None:
     """Run a sweep in a temporary folder."""
     source = source_path(PROJECT, load(NARROW)).resolve()
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
-        sweep.run_sweep(sweep.read([*NARROW, f"source={source}", *words], Path(folder)))
+        sweep.run_sweep(grid.read([*NARROW, f"source={source}", *words], Path(folder)))
 
 
 def measure(address: str, nodes: int, runs: int) -> dict[str, float]:
@@ -116,9 +116,9 @@ def main() -> None:
     options = common.arguments(__doc__, address="", nodes=2, runs=4, speed=110.0, overhead=2.0)
     if options.address:
         common.report([measure(options.address, options.nodes, options.runs)])
-    for title, grid in GRIDS.items():
-        words = [f"{key}=[{','.join(map(str, values))}]" for key, values in grid.items()]
-        roots = tree.plan(list(sweep.read(["demo", *words]).points))
+    for title, settings in GRIDS.items():
+        words = [f"{key}=[{','.join(map(str, values))}]" for key, values in settings.items()]
+        roots = tree.plan(list(grid.read(["demo", *words]).points))
         times = [Simulation(nodes, options.speed, options.overhead).run(roots) for nodes in NODES]
         print(f"\n{title}")
         rows = []

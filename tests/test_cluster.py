@@ -19,7 +19,7 @@ import pytest
 import yaml
 from helpers import STAGES, TINY, contents, copy_project, tone, write_wav
 
-from joanna import cluster, sweep
+from joanna import cluster, grid
 from joanna.errors import UserError
 
 WORDS = [*TINY, "source=./sources/song.wav", "seed-source=./sources/seed.wav", "name=s", "method=part"]
@@ -160,7 +160,7 @@ def test_results_and_weights_are_those_of_the_run_alone(nodes, project, tmp_path
     for name in RUNS:
         written = {path.name for path in (folder / name).glob("*.*")}
         assert written >= {"part-4.wav", "reconstruction.wav", "scores.yaml", "report.html", "settings.yaml"}
-    run = next(run for run in sweep.read(words, tmp_path).points if run.output.name == RUNS[1])
+    run = next(run for run in grid.read(words, tmp_path).points if run.output.name == RUNS[1])
     for stage in STAGES:
         importlib.import_module(stage).main(run)
     for name in ("part-4.wav", "reconstruction.wav", "scores.yaml", "settings.yaml"):
@@ -186,7 +186,7 @@ def test_a_cluster_that_cannot_be_reached_or_paths_it_cannot_have_are_refused(tm
     words = [*WORDS, "address=127.0.0.1:1"]
     for seed in ("/a.wav", "../a.wav", "~/a.wav"):
         with pytest.raises(UserError, match="on a cluster, expected a path below JOANNA's folder"):
-            sweep.read([*words, f"seed-source={seed}"], tmp_path)
+            grid.read([*words, f"seed-source={seed}"], tmp_path)
     installed = importlib.util.find_spec("ray")
     reason = (
         "cannot be joined .*refused" if installed else "ray is not installed; run: .*requirements-ray.txt"

@@ -7,7 +7,7 @@ import pytest
 from helpers import PROJECT
 
 import config
-from joanna import sweep
+from joanna import grid
 from joanna.cli import make_parser
 from joanna.settings import load
 
@@ -54,7 +54,7 @@ def test_example_commands_are_accepted(page):
     for command in re.findall(r"(?:\./run\.sh|python \w+\.py) ([^`\n|]*)", text):
         words = settings_words(command)
         if words[:1] == ["sweep"]:
-            sweep.read([word for word in words[1:] if word != "each=True"])  # the folder does not exist
+            grid.read([word for word in words[1:] if word != "each=True"])  # the folder does not exist
         elif words[:1] != ["test"]:
             load(words)
 

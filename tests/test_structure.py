@@ -11,7 +11,7 @@ ORDER = """
     files recording excerpts audio spectra settings source phase run artifacts resources cli
     backend fast model dataset checkpoint feedback callbacks training generation
     scores report clips previews estimate pipeline
-    tree cluster sweep_report sweep
+    tree cluster grid sweep_report sweep
 """.split()
 MAX_LINES, MAX_PARAMETERS = 60, 6
 MUTATORS = {"append", "extend", "insert", "pop", "remove", "clear", "update", "add", "setdefault"}

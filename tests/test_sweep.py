@@ -19,7 +19,7 @@ import yaml
 from helpers import STAGES, TINY, copy_project, tone, write_wav
 from test_report import chromium, count, messages, page_data, resize, wait_for  # noqa: F401 - a fixture
 
-from joanna import sweep, sweep_report, tree
+from joanna import grid, sweep, sweep_report, tree
 from joanna.errors import UserError
 from joanna.settings import load
 
@@ -31,7 +31,7 @@ def names(found):
 
 
 def test_lists_make_a_grid_of_runs(tmp_path):
-    found = sweep.read([*WORDS, "dropout=[0,0.2]", "sequence-lengths=[[4],[4,8]]", "guided=True"], tmp_path)
+    found = grid.read([*WORDS, "dropout=[0,0.2]", "sequence-lengths=[[4],[4,8]]", "guided=True"], tmp_path)
     assert names(found) == [f"dropout-{rate}-sequence-lengths-{lengths}" for rate, lengths in
                             (("0", "4"), ("0", "4-8"), ("0.2", "4"), ("0.2", "4-8"))]  # fmt: skip
     settings = [run.settings for run in found.points]
@@ -42,9 +42,9 @@ def test_lists_make_a_grid_of_runs(tmp_path):
     assert run.output == tmp_path / "output" / "sweeps" / "s" / "dropout-0-sequence-lengths-4"
     assert run.settings["name"] == "sweeps/s/dropout-0-sequence-lengths-4"
     assert load([f"name={run.settings['name']}"])["name"] == run.settings["name"]  # as settings.yaml has it
-    assert names(sweep.read(WORDS, tmp_path)) == ["run"]
+    assert names(grid.read(WORDS, tmp_path)) == ["run"]
     # values as on the command line; equal ones once
-    found = sweep.read([*WORDS, "start=[0:01,1:30]", 'variation=["0:0,20:0.4",0.40,0.4]'], tmp_path)
+    found = grid.read([*WORDS, "start=[0:01,1:30]", 'variation=["0:0,20:0.4",0.40,0.4]'], tmp_path)
     assert [run.settings["start"] for run in found.points] == [1.0, 1.0, 90.0, 90.0]
     assert names(found)[:2] == ["start-0-01-variation-0-0-20-0.4", "start-0-01-variation-0.40"]
 
@@ -53,28 +53,28 @@ def test_an_album_is_a_run_a_recording(tmp_path):
     (tmp_path / "sources" / "two").mkdir(parents=True)
     for name in ("a.wav", "No #5.wav", "two/a.wav"):
         write_wav(tmp_path / "sources" / name, tone())
-    found = sweep.read([*TINY, "source=./sources", "each=True"], tmp_path)
+    found = grid.read([*TINY, "source=./sources", "each=True"], tmp_path)
     assert found.name == "sources"
     sources = ["./sources/No #5.wav", "./sources/a.wav", "./sources/two/a.wav"]
     assert [run.settings["source"] for run in found.points] == sources
     assert re.fullmatch(r"No-5 a-\w{6} a-\w{6}", " ".join(names(found)))
     assert len(set(names(found))) == 3
-    listed = sweep.read([*TINY, "source=[./sources/a.wav,'./sources/No #5.wav']"], tmp_path)
+    listed = grid.read([*TINY, "source=[./sources/a.wav,'./sources/No #5.wav']"], tmp_path)
     assert [run.settings["source"] for run in listed.points] == [sources[1], sources[0]]
     assert names(listed) == ["a", "No-5"]
 
 
 def test_random_draws_from_the_grid_by_random_seed(tmp_path):
     words = [*WORDS, "dropout=[0,0.1,0.2]", "variation=[0.1,0.2,0.3]"]
-    whole, drawn = (names(sweep.read([*words, *more], tmp_path)) for more in ([], ["random=4"]))
+    whole, drawn = (names(grid.read([*words, *more], tmp_path)) for more in ([], ["random=4"]))
     assert len(drawn) == 4
     assert drawn == [name for name in whole if name in drawn]
-    assert drawn == names(sweep.read([*words, "random=4"], tmp_path))
-    assert drawn != names(sweep.read([*words, "random=4", "random-seed=3"], tmp_path))
-    assert names(sweep.read([*words, "random=20"], tmp_path)) == whole
+    assert drawn == names(grid.read([*words, "random=4"], tmp_path))
+    assert drawn != names(grid.read([*words, "random=4", "random-seed=3"], tmp_path))
+    assert names(grid.read([*words, "random=20"], tmp_path)) == whole
     numbers = "[" + ",".join(map(str, range(1, 101))) + "]"
     large = [f"{key}={numbers}" for key in ("ae-epoch", "lstm-epoch", "takes", "window-batch")]
-    assert len(sweep.read([*WORDS, *large, "random=3"], tmp_path).points) == 3
+    assert len(grid.read([*WORDS, *large, "random=3"], tmp_path).points) == 3
 
 
 @pytest.mark.parametrize(
@@ -106,26 +106,26 @@ def test_random_draws_from_the_grid_by_random_seed(tmp_path):
 )
 def test_mistakes_are_refused_before_anything_runs(tmp_path, words, message):
     with pytest.raises(UserError, match=message):
-        sweep.read([*WORDS, *(word.replace(" ", "") for word in words)], tmp_path)
+        grid.read([*WORDS, *(word.replace(" ", "") for word in words)], tmp_path)
     assert not list(tmp_path.iterdir())
 
 
 def test_an_address_takes_the_place_of_a_wrong_ray_address(tmp_path, monkeypatch):
     monkeypatch.setenv("RAY_ADDRESS", "ray://host:10001")
-    assert sweep.read([*WORDS, "address="], tmp_path).options["address"] == ""
+    assert grid.read([*WORDS, "address="], tmp_path).options["address"] == ""
     with pytest.raises(UserError, match="^RAY_ADDRESS is 'ray://host:10001'; expected auto or HOST:PORT"):
-        sweep.read(WORDS, tmp_path)
+        grid.read(WORDS, tmp_path)
 
 
 def test_runs_keep_their_folders_if_another_setting_changes(tmp_path):
     words = [*WORDS, "source=[a/x.wav,b/x.wav]"]
-    found = names(sweep.read(words, tmp_path))
+    found = names(grid.read(words, tmp_path))
     assert len(set(found)) == 2
-    assert names(sweep.read([*words, "generate-seconds=5"], tmp_path)) == found
+    assert names(grid.read([*words, "generate-seconds=5"], tmp_path)) == found
 
 
 def test_a_wrong_source_leaves_nothing_behind(tmp_path):
-    found = sweep.read([*WORDS, "dropout=[0,0.2]"], tmp_path)
+    found = grid.read([*WORDS, "dropout=[0,0.2]"], tmp_path)
     with pytest.raises(UserError, match="song.wav: no such file"):
         sweep.run_sweep(found)
     assert not [path for path in tmp_path.rglob("*") if path.name != "sweeps" and path.parent != tmp_path]
@@ -134,7 +134,7 @@ def test_a_wrong_source_leaves_nothing_behind(tmp_path):
 def test_frames_are_shared_and_each_run_has_its_settings(tmp_path):
     (tmp_path / "sources").mkdir()
     write_wav(tmp_path / "sources" / "song.wav", tone())
-    runs = list(sweep.read([*WORDS, "dropout=[0,0.2]"], tmp_path).points)
+    runs = list(grid.read([*WORDS, "dropout=[0,0.2]"], tmp_path).points)
     assert list(tree.make_frames(runs)) == []
     assert [yaml.safe_load(run.settings_file.read_text()) for run in runs] == [run.settings for run in runs]
     assert runs[0].frames_file.samefile(runs[1].frames_file)
@@ -143,7 +143,7 @@ def test_frames_are_shared_and_each_run_has_its_settings(tmp_path):
 def test_too_little_memory_is_one_sentence(project, monkeypatch):
     (project / "hungry.py").write_text("def main(run):\n    bytearray(2**62)\n")
     monkeypatch.setattr(tree, "PROJECT", project)
-    (run,) = sweep.read([*WORDS, "name=hungry"], project).points
+    (run,) = grid.read([*WORDS, "name=hungry"], project).points
     with pytest.raises(UserError, match="^too little memory; close other programs"):
         tree.run_stages(run, ("hungry",))
 
@@ -170,7 +170,7 @@ def shape(nodes):
     ],
 )  # fmt: skip
 def test_runs_share_the_stages_before_the_first_setting_that_differs(tmp_path, words, expected):
-    assert shape(tree.plan(list(sweep.read([*WORDS, *words], tmp_path).points))) == expected
+    assert shape(tree.plan(list(grid.read([*WORDS, *words], tmp_path).points))) == expected
 
 
 @pytest.fixture(scope="module")
@@ -251,7 +251,7 @@ def test_a_run_of_a_sweep_gives_the_bytes_of_the_run_alone_and_the_same_command_
     assert "epoch" not in output
     assert {path: path.read_bytes() for path in (folder / RUNS[0]).glob("*.[!l]*")} == before
     shutil.copytree(project / "sources", tmp_path / "sources")
-    run = next(run for run in sweep.read([*WORDS, *GRID], tmp_path).points if run.output.name == RUNS[1])
+    run = next(run for run in grid.read([*WORDS, *GRID], tmp_path).points if run.output.name == RUNS[1])
     for stage in STAGES:
         importlib.import_module(stage).main(run)
     for name in ("part-4.wav", "reconstruction.wav", "scores.yaml", "settings.yaml"):
@@ -302,7 +302,7 @@ BASELINES = {"timbre-halves": 2.0, "copied-halves": 0.0, "loop": 0.0, "onsets": 
 def page(tmp_path_factory):
     """The page of a sweep of six runs, of which one failed; the best clip of run n has the score 1 + n."""
     root = tmp_path_factory.mktemp("page")
-    found = sweep.read(
+    found = grid.read(
         [*WORDS, "dropout=[0,0.2,0.4]", "phase-method=[network,follow]", "source=<b>.wav"], root
     )
     runs = list(found.points)
