@@ -21,6 +21,7 @@ _WINDOW_FRAMES = SAMPLE_RATE // HOP_LENGTH  # 1 s, the length compared for copie
 _WINDOW_STEP = 4  # frames between the starts of a clip's windows
 _MAX_FRAMES = 180 * SAMPLE_RATE // HOP_LENGTH  # 180 s, as the cost of comparing all pairs is quadratic
 _TREBLE_PART = 2**19  # samples whose spectra are computed at a time
+_PART = 2**21  # samples of a long song analysed at a time, 2 minutes: all of an hour would take gigabytes
 _DRIFT_PATCHES = 156  # 10 s
 _FAR_SPECTRUM = 8.0  # dB, of the average spectra; clips are within 4 dB, white noise is beyond 10 dB
 _COPIED_LIMIT = 0.3  # fraction of a clip that may match the song
@@ -56,10 +57,22 @@ def mel_filters(rate: int = SAMPLE_RATE) -> np.ndarray:
 
 def log_mel(audio: np.ndarray, sample_rate: int, rate: int = SAMPLE_RATE) -> np.ndarray:
     """Log-mel spectrogram ``(T, 64)`` of audio ``(S,)``, `prepare`d: log(power + 1e-6), hop 16 ms."""
-    n_fft, hop_length = (size * rate // SAMPLE_RATE for size in (N_FFT, HOP_LENGTH))
-    stft = ShortTimeFFT(hann(n_fft, sym=False), hop_length, fs=rate)
-    power = np.abs(stft.stft(prepare(audio, sample_rate, rate))) ** 2 / n_fft
-    return np.log(mel_filters(rate) @ power + _FLOOR).T
+    n_fft, filters = N_FFT * rate // SAMPLE_RATE, mel_filters(rate)
+    magnitudes = _magnitudes(prepare(audio, sample_rate, rate), n_fft)
+    levels = [np.log(filters @ (part**2 / n_fft) + _FLOOR) for part in magnitudes]
+    return np.concatenate(levels, axis=1).T
+
+
+def _magnitudes(signal, n_fft):
+    """Parts ``(n_fft // 2 + 1, N)`` of the magnitudes of the STFT, whose hop is a quarter of a window."""
+    stft, count = ShortTimeFFT(hann(n_fft, sym=False), n_fft // 4, fs=1), 4 * _PART // n_fft
+    last = stft.p_max(len(signal))
+    for first in range(stft.p_min, last, count):
+        yield np.abs(stft.stft(signal, first, min(first + count, last)))
+
+
+def _parts(signal):
+    return np.array_split(signal, 1 + len(signal) // _PART)
 
 
 def correlation(first: np.ndarray, second: np.ndarray) -> float:
@@ -109,7 +122,8 @@ def frechet(first: np.ndarray, second: np.ndarray) -> float:
 
 def spectrum_level(signal: np.ndarray) -> np.ndarray:
     """Long-term average spectrum in dB ``(B,)`` of a prepared signal, from 30 to 7800 Hz (Welch)."""
-    frequencies, power = welch(signal, SAMPLE_RATE, nperseg=min(N_FFT, len(signal)))
+    spectra = [welch(part, SAMPLE_RATE, nperseg=min(N_FFT, len(part))) for part in _parts(signal)]
+    frequencies, power = np.mean(spectra, axis=0)
     return 10 * np.log10(power[(frequencies >= FMIN) & (frequencies <= FMAX)] * SAMPLE_RATE + 1e-6)
 
 
@@ -118,10 +132,10 @@ def chroma(signal: np.ndarray) -> np.ndarray:
 
     STFT magnitudes from 60 to 4000 Hz, added up by nearest semitone (Fujishima 1999, ICMC).
     """
-    stft = ShortTimeFFT(hann(CHROMA_N_FFT, sym=False), CHROMA_N_FFT // 4, fs=SAMPLE_RATE)
-    magnitude = np.abs(stft.stft(signal)).sum(axis=1)
-    band = (stft.f >= 60) & (stft.f <= 4000)
-    pitch_class = np.round(69 + 12 * np.log2(stft.f[band] / 440)).astype(int) % 12
+    magnitude = sum(part.sum(axis=1) for part in _magnitudes(signal, CHROMA_N_FFT))
+    frequencies = np.fft.rfftfreq(CHROMA_N_FFT, 1 / SAMPLE_RATE)
+    band = (frequencies >= 60) & (frequencies <= 4000)
+    pitch_class = np.round(69 + 12 * np.log2(frequencies[band] / 440)).astype(int) % 12
     totals = np.bincount(pitch_class, magnitude[band], minlength=12)
     return totals / max(totals.sum(), 1e-12)
 
@@ -304,8 +318,11 @@ def _loops_in_words(scores, own):
 
 
 def _timbre_of_noise(song):
-    phases = np.random.default_rng(0).uniform(-np.pi, np.pi, len(song.signal) // 2 + 1)
-    noise = np.fft.irfft(np.abs(np.fft.rfft(song.signal)) * np.exp(1j * phases), len(song.signal))
+    parts = _parts(song.signal)
+    size = len(parts[0])
+    power = sum(np.abs(np.fft.rfft(part, size)) ** 2 for part in parts) / len(parts)
+    phases = np.random.default_rng(0).uniform(-np.pi, np.pi, size // 2 + 1)
+    noise = np.fft.irfft(np.sqrt(power) * np.exp(1j * phases), size)
     return frechet(song.patches, patches(log_mel(noise, SAMPLE_RATE)))
 
 

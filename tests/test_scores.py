@@ -6,7 +6,7 @@ import pytest
 from helpers import PROJECT, tone
 from scipy.signal import butter, lfilter, sosfilt
 
-from joanna import scores
+from joanna import audio, scores
 
 RATE = scores.SAMPLE_RATE
 HOP = 0.064  # seconds
@@ -331,3 +331,15 @@ def test_drift_tells_a_clip_that_gets_lost():
     lost = np.append(steady[: 30 * RATE], 0.3 * white_noise(10))
     assert reference.score(lost)["drift"] > 5
     assert reference.score(lost[::-1].copy())["drift"] < 0.2
+
+
+def test_a_long_song_analysed_in_parts_has_the_same_features(monkeypatch):
+    song = np.random.default_rng(0).normal(size=70_000) * np.linspace(0.1, 1, 70_000)
+    at_once, baselines = scores.Features(song, 16000, 0.032), scores.Reference(song, 16000, 0.032).baselines
+    monkeypatch.setattr(scores, "_PART", 2**14)
+    monkeypatch.setattr(audio, "_SQUARED", 10_000)
+    in_parts = scores.Features(song, 16000, 0.032)
+    np.testing.assert_allclose(in_parts.mel, at_once.mel, atol=1e-9)
+    np.testing.assert_allclose(in_parts.chroma, at_once.chroma, atol=1e-9)
+    np.testing.assert_allclose(in_parts.spectrum, at_once.spectrum, atol=1)
+    assert scores.Reference(song, 16000, 0.032).baselines == pytest.approx(baselines, rel=0.15)
