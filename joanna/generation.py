@@ -235,7 +235,9 @@ class FrameGenerator:
         counted = np.ones(len(frames), bool)
         if self._component == "magnitude":  # phases do not tell a pause
             frames, counted = mute_pauses(frames, self._song, self._sounding, self._run.settings["stereo"])
-        return match_statistics(frames, counted) if self._run.settings["match-statistics"] else frames
+        if not self._run.settings["match-statistics"]:
+            return frames
+        return match_statistics(frames, counted, self._component)
 
     def _title(self, job):
         title = f"{self._component}: {job.method}, sequences of {job.length}"

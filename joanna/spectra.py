@@ -14,7 +14,9 @@ from joanna import audio
 COMPONENTS = ("phase", "magnitude")
 _MIN_STD = 1e-8  # of the largest value; a bin with less is constant, but for rounding
 _MAX_SILENT = 3.0  # deviations of a bin in a frame without sound
-_MAX_GAIN = 20.0  # of a generated bin; trained networks need up to 14
+# of a generated bin; magnitudes of trained networks need up to 14. The loop of a phase network may come close
+# to rest, and phases that stand still are a click in each frame
+_MAX_GAINS = {"phase": 1000.0, "magnitude": 20.0}
 _BLOCK, _BINS = 1024, 128  # frames and bins processed at a time
 
 
@@ -173,17 +175,18 @@ def denormalize(frames: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.nda
     return frames * std + mean
 
 
-def match_statistics(frames: np.ndarray, counted: np.ndarray) -> np.ndarray:
+def match_statistics(frames: np.ndarray, counted: np.ndarray, component: str) -> np.ndarray:
     """Generated frames ``(M, F)`` with mean 0 and std 1 in each bin, over the frames `counted` ``(M,)``.
 
-    No bin is raised more than 20-fold, and one that needs more keeps its mean in proportion: a bin that
-    stands still stays as it is. Frames that are not counted are returned unchanged.
+    No bin is raised more than 20-fold, of phases 1000-fold, and one that needs more keeps its mean in
+    proportion: a bin that stands still stays as it is. Frames that are not counted are returned unchanged.
     """
     if not counted.any():
         return frames
+    max_gain = _MAX_GAINS[component]
     mean, std = frames[counted].mean(axis=0), frames[counted].std(axis=0)
-    kept = np.maximum(0, 1 - _MAX_GAIN * std) * mean
-    matched = (frames - mean) / np.maximum(std, 1 / _MAX_GAIN) + kept
+    kept = np.maximum(0, 1 - max_gain * std) * mean
+    matched = (frames - mean) / np.maximum(std, 1 / max_gain) + kept
     return np.where(counted[:, None], matched, frames)
 
 

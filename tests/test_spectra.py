@@ -68,7 +68,7 @@ def test_a_pure_tone_is_given_back_whatever_the_network_puts_out(power):
     mean, std = spectra.statistics(magnitude, every)
     normalized = spectra.normalize(magnitude, mean, std)
     noise = np.random.default_rng(0).normal(size=magnitude.shape).astype(np.float32)
-    restored = spectra.denormalize(spectra.match_statistics(1e-3 * noise, every), mean, std)
+    restored = spectra.denormalize(spectra.match_statistics(1e-3 * noise, every, "magnitude"), mean, std)
     assert np.abs(restored - magnitude).max() < 1e-6 * magnitude.max()
     assert spectra.normalized_error(normalized, noise) < 2
     assert spectra.normalized_error(0 * normalized, noise) == 0
@@ -113,17 +113,19 @@ def test_frames_without_sound_stay_within_three_deviations():
 def test_matching_raises_no_bin_that_stands_still():
     rng = np.random.default_rng(0)
     frames = rng.normal(size=(40, 4)) * [1, 0.1, 1e-3, 0] + [0, 2, -1.5, -1.5]
-    matched = spectra.match_statistics(frames, EVERY)
+    matched = spectra.match_statistics(frames, EVERY, "magnitude")
     np.testing.assert_allclose(matched[:, :2].mean(axis=0), 0, atol=1e-12)
     np.testing.assert_allclose(matched[:, :2].std(axis=0), 1)
     assert matched[:, 2].std() == pytest.approx(20 * frames[:, 2].std())
     np.testing.assert_allclose(matched[:, 2:].mean(axis=0), -1.5, rtol=0.05)  # as silent as before
+    phases = spectra.match_statistics(frames, EVERY, "phase")  # at rest they would be a click in each frame
+    np.testing.assert_allclose(phases[:, :3].std(axis=0), 1)
     frames[7:] = -1.5
     counted = np.arange(40) < 7
-    matched = spectra.match_statistics(frames, counted)
-    np.testing.assert_array_equal(matched[:7], spectra.match_statistics(frames[:7], EVERY[:7]))
+    matched = spectra.match_statistics(frames, counted, "magnitude")
+    np.testing.assert_array_equal(matched[:7], spectra.match_statistics(frames[:7], EVERY[:7], "magnitude"))
     np.testing.assert_array_equal(matched[7:], frames[7:])
-    np.testing.assert_array_equal(spectra.match_statistics(frames, ~EVERY), frames)
+    np.testing.assert_array_equal(spectra.match_statistics(frames, ~EVERY, "magnitude"), frames)
 
 
 @pytest.mark.parametrize(
