@@ -195,11 +195,11 @@ def test_a_song_is_reconstructed_alike_at_once_and_in_blocks(tmp_path):
     networks = dict.fromkeys(song.components, model.build(run.settings))
     at_once = generation.reconstruct(run, networks, song)
     assert at_once.shape == song.audio.shape
-    for block, lead in ((10, 40), (59, 32)):
+    for block, lead in ((50, 40), (59, 58)):
         np.testing.assert_allclose(
             generation.reconstruct(run, networks, song, block, lead), at_once, atol=5e-3
         )
-    assert not np.allclose(generation.reconstruct(run, networks, song, 20, 0), at_once, atol=1e-2)
+    assert not np.allclose(generation.reconstruct(run, networks, song, 50, 0), at_once, atol=1e-2)
     song = noise_song(slice(20, 30))  # pauses are found in a block too
     frames = {name: component.frames[15:35] for name, component in song.components.items()}
     audio = generation.to_audio(run, song, frames, slice(15, 35))
