@@ -90,6 +90,8 @@ class Cluster:
 @pytest.fixture(scope="module")
 def nodes():
     """A cluster with one node."""
+    if not os.environ.get("RAY_TESTS"):
+        pytest.skip("takes minutes; to run it: RAY_TESTS=1 ./run.sh test tests/test_cluster.py")
     if not importlib.util.find_spec("ray"):
         pytest.skip("needs ray: .venv/bin/python -m pip install -r requirements-ray.txt")
     if not Path("/proc/self/cmdline").exists():
