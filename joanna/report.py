@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 import config
-from joanna import audio, files, scores
+from joanna import audio, page, scores
 from joanna.backend import tensorflow as tf
 from joanna.errors import UserError
 from joanna.settings import load
@@ -36,7 +36,7 @@ def write(
         facts: label -> text.
         ends: Unix time at which the run ends, if it is training: the page then reloads itself.
     """
-    page = {
+    data = {
         "name": settings["name"],
         "ends": ends,
         "about": f"Audio in the style of {Path(settings['source']).name}, by a network trained on it"
@@ -47,9 +47,7 @@ def write(
         "facts": [*facts.items(), *_environment().items()],
         "settings": [[key, json.dumps(value)] for key, value in settings.items()],
     }
-    text = json.dumps(page).replace("<", "\\u003c")  # "</script>" in a name would end the data
-    html = Path(__file__).with_name("report.html").read_text(encoding="utf-8").replace("DATA", text, 1)
-    files.write_text(path, html)
+    page.write(path, "report.html", data)
 
 
 def clip(name: str, signal: np.ndarray, rate: int) -> dict:

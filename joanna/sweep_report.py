@@ -3,11 +3,10 @@
 import base64
 import csv
 import io
-import json
 import math
 from pathlib import Path
 
-from joanna import files
+from joanna import files, page
 from joanna.run import Run
 from joanna.scores import SCORES, Reference
 from joanna.settings import read_yaml
@@ -52,20 +51,14 @@ def write(folder: Path, points: dict[Run, dict], finished: set[Run], failures: d
     ranked = sorted(found, key=lambda run: found[run][0]["score"])
     keys = list(dict.fromkeys(key for point in points.values() for key in point))
     _write_csv(folder / "scores.csv", keys, [(run, points[run], found[run]) for run in ranked])
-    page = {
+    data = {
         "name": folder.name,
         "keys": keys,
         "left": len(points) - len(found) - len(failures),
         "runs": _runs(ranked, points, found),
         "failures": [[run.output.name, reason] for run, reason in failures.items()],
     }
-    pieces = Path(__file__).with_name("report.html").read_text(encoding="utf-8")
-    html = Path(__file__).with_name("sweep.html").read_text(encoding="utf-8")
-    style = pieces.partition("<style>")[2].partition("</style>")[0]
-    script = pieces.partition('"use strict";')[2].partition("document.title")[0]
-    html = html.replace("STYLE", style, 1).replace("SCRIPT", script, 1)
-    html = html.replace("DATA", json.dumps(page).replace("<", "\\u003c"), 1)
-    files.write_text(folder / "report.html", html)
+    page.write(folder / "report.html", "sweep.html", data)
 
 
 def _write_csv(path, keys, rows):

@@ -8,7 +8,7 @@ from helpers import PROJECT, STAGES
 # a module imports only modules to its left or above
 ORDER = """
     errors startup progress batches
-    files recording excerpts audio spectra settings source phase run artifacts resources cli
+    files page recording excerpts audio spectra settings source phase run artifacts resources cli
     backend fast model dataset checkpoint feedback callbacks training generation
     scores report clips previews estimate pipeline
     tree cluster grid sweep_report sweep
