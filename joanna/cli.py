@@ -105,20 +105,13 @@ def run_stage(
         generating: as in `settings.load`.
         options: options that take the path of a wav file.
     """
-    for stream in (sys.stdout, sys.stderr):  # the terminal may lack letters of a file's name
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+    escape_unprintable()
     script = Path(sys.argv[0]).name
     program = "./run.sh" if script == "run.sh" else f"{_python()} {script}"
     parser = make_parser(about, groups, program, options)
     if {"-h", "--help"} & set(sys.argv[1:]) and hasattr(signal, "SIGPIPE"):
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # for `--help | head`
-
-    def stop(number, frame):
-        raise Stopped(number)
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, stop)
+    handle_signals(raise_stopped)
     words, run = [], None
     in_run = "JOANNA_BEGAN" in os.environ  # set by pipeline.py
     try:
@@ -144,6 +137,24 @@ def run_stage(
     stage = Path(script).stem
     if stage in STAGES[:-1] and not in_run:
         print(f"next: {_command(STAGES[STAGES.index(stage) + 1], words)}")
+
+
+def escape_unprintable() -> None:
+    """Print letters of a file's name that the terminal lacks as escapes."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def raise_stopped(number: int, frame: object) -> None:
+    """Handle a signal as `Stopped`."""
+    raise Stopped(number)
+
+
+def handle_signals(handler: Callable) -> None:
+    """Handle Ctrl-C and SIGTERM."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, handler)
 
 
 def too_little_memory(error: Exception) -> str:

@@ -27,7 +27,6 @@ if __name__ == "__main__":
 
     startup.prepare()
 
-import io
 import math
 import shlex
 import signal
@@ -36,7 +35,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 
-from joanna import cluster, files, grid, sweep_report, tree
+from joanna import cli, cluster, files, grid, sweep_report, tree
 from joanna.artifacts import STAGES, provenance
 from joanna.errors import Stopped, UserError
 from joanna.progress import duration
@@ -136,17 +135,14 @@ def main(words: list[str]) -> None:
     if {"-h", "--help"} & set(words):
         print(__doc__ + "\nall settings: ./run.sh --help")
         return
-    for stream in (sys.stdout, sys.stderr):  # the terminal may lack letters of a file's name
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+    cli.escape_unprintable()
     try:
         sweep = grid.read(words)
-        stop: Callable = tree.raise_stopped
+        stop: Callable = cli.raise_stopped
         if sweep.options["address"]:
             cluster.connect(sweep.options["address"])
             stop = signal.default_int_handler  # Ray passes on no exception of a handler but KeyboardInterrupt
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, stop)
+        cli.handle_signals(stop)
         run_sweep(sweep)
     except UserError as error:
         sys.exit(_failed(str(error), 2))

@@ -228,14 +228,8 @@ def _end_with_parent():
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def raise_stopped(number: int, frame: object) -> None:
-    """Handle a signal as `Stopped`."""
-    raise Stopped(number)
-
-
 if __name__ == "__main__":
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, raise_stopped)
+    cli.handle_signals(cli.raise_stopped)
     try:
         _run_job()
     except (UserError, OSError) as error:
