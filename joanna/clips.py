@@ -97,9 +97,9 @@ class ClipMaker:
         They are of the audio, not of the network's output: overlapping frames average out part of its errors.
         """
         length, overlap = (self._run.settings[key] for key in ("frame-length", "overlap"))
-        starts = places * hop(self._run.settings)
-        frames = [self._reconstruction[start : start + length] for start in starts]
-        return np.angle(np.concatenate([spectra.stft(frame, length, overlap) for frame in frames]))
+        step, runs = hop(self._run.settings), np.split(places, 1 + np.flatnonzero(np.diff(places) != 1))
+        passages = [self._reconstruction[run[0] * step : run[-1] * step + length] for run in runs]
+        return np.angle(np.concatenate([spectra.stft(each, length, overlap) for each in passages]))
 
     def _clip(self, name: str, phase_method: PhaseMethod, inputs: PhaseInputs) -> Clip:
         """A clip without the number of its take, loudness and metadata."""

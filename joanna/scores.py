@@ -71,8 +71,8 @@ def _magnitudes(signal, n_fft):
         yield np.abs(stft.stft(signal, first, min(first + count, last)))
 
 
-def _parts(signal):
-    return np.array_split(signal, 1 + len(signal) // _PART)
+def _parts(signal, size=_PART):
+    return np.array_split(signal, 1 + len(signal) // size)
 
 
 def correlation(first: np.ndarray, second: np.ndarray) -> float:
@@ -244,7 +244,7 @@ def treble(audio: np.ndarray, sample_rate: int) -> float:
     if sample_rate <= SAMPLE_RATE:
         return float("nan")
     total, above = 0.0, 0.0
-    for part in np.array_split(audio, 1 + len(audio) // _TREBLE_PART):  # all at once would take gigabytes
+    for part in _parts(audio, _TREBLE_PART):  # all at once would take gigabytes
         frequencies, power = welch(part, sample_rate, nperseg=min(N_FFT, len(part)), noverlap=0, axis=0)
         total, above = total + power.sum(), above + power[frequencies > SAMPLE_RATE / 2].sum()
     return float(10 * np.log10(max(above / total, 1e-8))) if total else float("nan")
