@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import h5py
@@ -80,6 +81,15 @@ def contents(path: Path) -> dict[str, bytes]:
             )
         )
     return found
+
+
+def wait_for(condition, seconds=20):
+    """The first true value of `condition()`."""
+    end = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < end, "timed out"
+        time.sleep(0.05)
+    return value
 
 
 def resource_handles() -> int:

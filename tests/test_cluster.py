@@ -1,5 +1,6 @@
 """A sweep on a real Ray cluster of two nodes on this machine, one core each, with folders of their own."""
 
+import functools
 import importlib
 import importlib.util
 import os
@@ -11,10 +12,10 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from itertools import product
 from pathlib import Path
 
+import helpers
 import pytest
 import yaml
 from helpers import STAGES, TINY, contents, copy_project, tone, write_wav
@@ -30,13 +31,7 @@ RUNS, FAILING = (
 )
 
 
-def wait_for(condition, seconds=240):
-    """The first true value of `condition()`."""
-    end = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < end, "timed out"
-        time.sleep(0.05)
-    return value
+wait_for = functools.partial(helpers.wait_for, seconds=240)
 
 
 class Cluster:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import tone
+from helpers import tone, wait_for
 
 from joanna import report, scores
 from joanna.settings import load
@@ -95,15 +95,6 @@ def browser(chromium, page):
 def resize(browser, width, height):
     metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-
-
-def wait_for(condition, seconds=20):
-    """The first true value of `condition()`."""
-    end = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < end, "timed out"
-        time.sleep(0.05)
-    return value
 
 
 def count(browser, selector):
@@ -380,24 +371,34 @@ def test_the_keyboard_reaches_all_controls_with_a_visible_focus(browser, trainin
     assert len(reached) == expected
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("in_training", [False, True])
-def test_axe_finds_nothing_at_phone_width_in_both_color_schemes(browser, training, in_training, scheme):
-    found = importlib.util.find_spec("axe_core_python")
-    if not found:
+def open_on_a_phone(browser, scheme, url):
+    """Open a page at phone width in a color scheme, for `assert_accessible_on_a_phone`."""
+    if not importlib.util.find_spec("axe_core_python"):
         pytest.skip("needs axe-core-python")
     media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
     resize(browser, 360, 740)
-    browser.get(training(3).as_uri() if in_training else browser.current_url)
-    browser.execute_script("""byId('zoom').value = 4; byId('zoom').oninput(); byId('blind').click();
-        for (const each of document.querySelectorAll('details')) each.open = true;
-        for (const each of document.querySelectorAll('.more')) each.click(); byId('vote-0').click()""")
+    browser.get(url)
+
+
+def assert_accessible_on_a_phone(browser):
+    """axe-core finds nothing, nothing is wider than the screen, and the console is empty."""
     assert browser.execute_script("return document.documentElement.scrollWidth") <= 360
-    browser.execute_script((Path(found.origin).parent / "axe.min.js").read_text())
+    axe = Path(importlib.util.find_spec("axe_core_python").origin).parent / "axe.min.js"
+    browser.execute_script(axe.read_text())
     violations = browser.execute_async_script("axe.run().then(arguments[0])")["violations"]
     assert [(each["id"], [node["html"] for node in each["nodes"]]) for each in violations] == []
     assert messages(browser) == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("in_training", [False, True])
+def test_axe_finds_nothing_at_phone_width_in_both_color_schemes(browser, training, in_training, scheme):
+    open_on_a_phone(browser, scheme, training(3).as_uri() if in_training else browser.current_url)
+    browser.execute_script("""byId('zoom').value = 4; byId('zoom').oninput(); byId('blind').click();
+        for (const each of document.querySelectorAll('details')) each.open = true;
+        for (const each of document.querySelectorAll('.more')) each.click(); byId('vote-0').click()""")
+    assert_accessible_on_a_phone(browser)
 
 
 def test_the_report_of_a_training_in_progress(browser, training):

@@ -12,12 +12,19 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 import yaml
-from helpers import STAGES, TINY, copy_project, tone, write_wav
-from test_report import chromium, count, messages, page_data, resize, wait_for  # noqa: F401 - a fixture
+from helpers import STAGES, TINY, copy_project, tone, wait_for, write_wav
+from test_report import (  # noqa: F401 - a fixture
+    assert_accessible_on_a_phone,
+    chromium,
+    count,
+    messages,
+    open_on_a_phone,
+    page_data,
+    resize,
+)
 
 from joanna import grid, sweep, sweep_report, tree
 from joanna.errors import UserError
@@ -395,18 +402,8 @@ def test_a_tournament_is_blind_and_its_result_can_be_saved(browser, tmp_path):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing_on_the_page_at_phone_width(browser, scheme):
-    found = importlib.util.find_spec("axe_core_python")
-    if not found:
-        pytest.skip("needs axe-core-python")
-    media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
-    resize(browser, 360, 740)
-    browser.get(browser.current_url)
+    open_on_a_phone(browser, scheme, browser.current_url)
     browser.execute_script(
         "for (const each of document.querySelectorAll('details')) each.open = true; byId('start').click()"
     )
-    assert browser.execute_script("return document.documentElement.scrollWidth") <= 360
-    browser.execute_script((Path(found.origin).parent / "axe.min.js").read_text())
-    violations = browser.execute_async_script("axe.run().then(arguments[0])")["violations"]
-    assert [(each["id"], [node["html"] for node in each["nodes"]]) for each in violations] == []
-    assert messages(browser) == []
+    assert_accessible_on_a_phone(browser)
