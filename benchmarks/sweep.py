@@ -38,7 +38,7 @@ GRIDS: dict[str, dict] = {
     "128 variations": {"variation": np.arange(128) / 200},
 }
 # of ./run.sh demo on two cores of a fifth-generation EPYC: seconds, and MB that a stage adds
-SECONDS = {"autoencoder": 36.0, "lstm": 84.0, "generate": 15.0}
+SECONDS = {"autoencoder": 30.0, "lstm": 69.0, "generate": 13.0}
 MEGABYTES = {"preprocess": 6.5, "autoencoder": 475.0, "lstm": 723.0}
 RESULTS = 9.0  # MB of a run: clips and report
 
