@@ -233,10 +233,14 @@ def mid(audio: np.ndarray) -> np.ndarray:
     return audio if audio.ndim == 1 else audio.mean(axis=1)
 
 
-def rms(audio: np.ndarray) -> float:
-    """Root mean square of audio ``(S,)``."""
-    parts = (audio[start : start + _SQUARED] for start in range(0, len(audio), _SQUARED))
-    return float(np.sqrt(sum(np.square(part, dtype=np.float64).sum() for part in parts) / audio.size))
+def rms(audio: np.ndarray, counted: np.ndarray | None = None) -> float:
+    """Root mean square of audio ``(S,)``, or of those of its samples that are `counted` ``(S,)``."""
+    total = 0.0
+    for start in range(0, len(audio), _SQUARED):
+        part = audio[start : start + _SQUARED]
+        part = part if counted is None else part[counted[start : start + _SQUARED]]
+        total += np.square(part, dtype=np.float64).sum()
+    return float(np.sqrt(total / (audio.size if counted is None else np.count_nonzero(counted))))
 
 
 def sounding(blocks: Iterable[np.ndarray]) -> np.ndarray:
@@ -256,7 +260,7 @@ def loudness(audio: np.ndarray) -> float:
     whole = len(audio) // _PART * _PART
     last = np.pad(audio[whole:], (0, _PART + whole - len(audio)))
     counted = np.repeat(sounding(part.reshape(-1, _PART) for part in (audio[:whole], last)), _PART)
-    return rms(audio[counted[: len(audio)]])
+    return rms(audio, counted[: len(audio)])
 
 
 def match_loudness(audio: np.ndarray, reference: np.ndarray) -> np.ndarray:

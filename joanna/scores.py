@@ -36,10 +36,14 @@ def prepare(audio: np.ndarray, sample_rate: int, rate: int = SAMPLE_RATE) -> np.
     Of stereo audio ``(S, 2)`` it is the mean of the channels, as everywhere here but in `width` and
     `treble`.
     """
-    audio = resample(mid(np.asarray(audio, dtype=np.float64)), sample_rate, rate)
-    audio = np.pad(audio, (0, max(0, CHROMA_N_FFT * rate // SAMPLE_RATE - len(audio))))
+    audio = mid(np.array(audio, dtype=np.float64))  # a copy, which is changed in place
+    if sample_rate != rate:
+        audio = resample(audio, sample_rate, rate)
+    if missing := max(0, CHROMA_N_FFT * rate // SAMPLE_RATE - len(audio)):
+        audio = np.pad(audio, (0, missing))
     level = loudness(audio)
-    return audio / level if level > 1e-6 else 0 * audio  # less is rounding
+    audio /= level if level > 1e-6 else np.inf  # less is rounding
+    return audio
 
 
 def mel_filters(rate: int = SAMPLE_RATE) -> np.ndarray:
