@@ -258,6 +258,14 @@ def test_pictures_zoom_and_scroll_by_keyboard(browser):
     wait_for(lambda: sizes()[2] < width / 2)
 
 
+def test_one_scroll_on_a_laptop_shows_the_clips_of_a_run(browser):
+    resize(browser, 1366, 625)  # a screen of 768 pixels without what surrounds a page
+    tops = browser.execute_script("""return [...document.querySelectorAll('.clip, #compare')].map(
+        each => each.getBoundingClientRect().top + scrollY)""")
+    clip = tops[3] - tops[2]  # source, reconstruction, clip, clip, compare
+    assert tops[2] + 4 * clip <= 2 * 625
+
+
 def test_a_button_copies_the_command_for_more_or_selects_it(browser):
     more = page_data(Path(browser.current_url.removeprefix("file://")))["clips"][2]["more"]
     commands = []
