@@ -66,9 +66,10 @@ def _print_summary(run, seconds, sections, frame_count):
     used = len(sections.audio) / rate
     of = f" of {seconds:.1f} s found" if seconds < math.inf else ""  # not stated in the file, not all read
     print(f"used {used:.1f} s{of}{limits}")
-    if settings["section-count"] != "auto" and step * count / rate <= seconds - used < math.inf:
-        blocks = int(seconds * rate) // step // count
-        print(f"  to use all of it, set section-count to auto, or block-count to {blocks}")
+    most = min(seconds, settings["seconds"] or math.inf)
+    if settings["section-count"] != "auto" and step * count / rate <= most - used < math.inf:
+        blocks, whole = int(most * rate) // step // count, "it" if most == seconds else f"{most:g} s"
+        print(f"  to use all of {whole}, set section-count to auto, or block-count to {blocks}")
     print(f"{count} section{'s' * (count > 1)} of {sections.blocks} blocks, {frame_count} frames in all")
     print(f"frame {length} samples ({1000 * length / rate:.0f} ms), ", end="")
     print(f"hop {step} samples ({1000 * step / rate:.0f} ms)")

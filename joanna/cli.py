@@ -121,22 +121,27 @@ def run_stage(
         run = Run(settings.load(words, generating))
         with run.locked() if writes else contextlib.nullcontext():
             main(run, **values)
+        stage = Path(script).stem
+        if stage in STAGES[:-1] and not in_run:
+            print(f"next: {_command(STAGES[STAGES.index(stage) + 1], words)}")
+        print(end="", flush=True)
     except UserError as error:
         rerun = f"; run: {_command(error.rerun, words)}" if error.rerun else ""
         _exit(f"{error}{rerun}", 2)
-    except OSError as error:
-        _exit(f"{error.filename or 'a file'}: {error.strerror or error}", 2)
-    except Stopped as stopped:
+    except (Stopped, BrokenPipeError) as stopped:
         command = ["./run.sh", *sys.argv[1:]] if in_run else [_python(), *sys.argv]
         command += ["load-weights=True"] if run and not run.settings["load-weights"] else []
-        _exit(f"stopped; to resume: {shlex.join(command)}", 128 + stopped.args[0])
+        number = stopped.args[0]
+        if isinstance(stopped, BrokenPipeError):  # what read the output has ended
+            number = getattr(signal, "SIGPIPE", 13)
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is not printed yet
+        _exit(f"stopped; to resume: {shlex.join(command)}", 128 + number)
+    except OSError as error:
+        _exit(f"{error.filename or 'a file'}: {error.strerror or error}", 2)
     except Exception as error:
         if not (message := too_little_memory(error)):
             raise
         _exit(message, 2)
-    stage = Path(script).stem
-    if stage in STAGES[:-1] and not in_run:
-        print(f"next: {_command(STAGES[STAGES.index(stage) + 1], words)}")
 
 
 def escape_unprintable() -> None:

@@ -231,7 +231,7 @@ class Windows:
         `dropout` is the rate of its dropout layers, which `rngs`, one for each clip, seed: a number, or one
         for each step and clip ``(steps, clips)``, of which the last stays.
         """
-        self.network, self.lengths = network, tuple(lengths)
+        self.lengths = tuple(lengths)
         layers = network.layers
         lstms = [layer for layer in layers if isinstance(layer, keras.layers.LSTM)]
         self._before = before = layers[: layers.index(lstms[0])]

@@ -79,8 +79,8 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """`write` UTF-8 text without a checksum."""
-    write_bytes(path, text.encode())
+    """`write` UTF-8 text without a checksum; bytes of a file's name that are none become escapes."""
+    write_bytes(path, text.encode(errors="backslashreplace"))
 
 
 def sync_folder(folder: Path) -> None:

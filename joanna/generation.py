@@ -180,7 +180,8 @@ def _frame_count(settings):
 def dropout_rates(settings: dict, jobs: Sequence[Job]) -> np.ndarray:
     """Dropout rates of the `Windows` of jobs ``(steps, jobs)``: variation at the second of each step."""
     lengths = np.array([job.length for job in jobs])
-    kept = np.array([settings["whole-frames"] if job.method == "whole" else 1 for job in jobs])
+    most = [settings["whole-frames"] if job.method == "whole" else 1 for job in jobs]
+    kept = np.minimum(most, lengths)  # an output has no more frames
     steps = np.arange(max(lengths) + _frame_count(settings))[:, None]
     cut = settings["overlap"] - settings["continue"]  # frames before the first second, see trim_and_fade
     frames = (steps + 1 - lengths) * kept - cut

@@ -9,7 +9,7 @@ import sys
 import venv
 
 import pytest
-from helpers import PROJECT, STAGES, copy_project
+from helpers import PROJECT, STAGES, TINY, copy_project, tone, write_wav
 
 import config
 from joanna import cli, settings
@@ -154,6 +154,37 @@ def test_a_venv_without_its_packages_is_to_be_deleted(tmp_path):
         assert (result.returncode, result.stdout, result.stderr.count("\n")) == (2, "", 1)
         assert "lacks the package numpy" in result.stderr
         assert result.stderr.endswith("; delete .venv, which ./run.sh then makes again\n")
+
+
+def test_a_reader_of_the_output_that_ends_stops_the_stage(tmp_path):
+    project = copy_project(tmp_path)
+    write_wav(project / "sources" / "song.wav", tone())
+    command = [sys.executable, "preprocess.py", *TINY, "source=./sources/song.wav"]
+    process = subprocess.Popen(
+        command, cwd=project, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    process.stdout.close()
+    message = process.stderr.read()
+    assert process.wait(60) == 128 + signal.SIGPIPE
+    assert re.fullmatch(r"preprocess.py: stopped; to resume: .*preprocess.py .*song.wav\n", message)
+
+
+@pytest.mark.parametrize("seconds", [0, 5])
+def test_the_advice_to_use_all_of_the_song_does_so(tmp_path, seconds):
+    project = copy_project(tmp_path)
+    write_wav(project / "sources" / "song.wav", tone(9.0))
+    words = [sys.executable, "preprocess.py", *TINY, "source=./sources/song.wav", f"seconds={seconds}"]
+    output = subprocess.run(words, cwd=project, capture_output=True, text=True, check=True).stdout
+    whole, blocks = re.search(
+        "to use all of (.*), set section-count to auto, or block-count to (.*)", output
+    ).groups()
+    assert whole == (f"{seconds} s" if seconds else "it")
+    for word in ("section-count=auto", f"block-count={blocks}"):
+        output = subprocess.run(
+            [*words, word], cwd=project, capture_output=True, text=True, check=True
+        ).stdout
+        assert "to use all of" not in output
+        assert (seconds or 9) - 0.2 < float(re.search("used (.*) s of", output)[1]) <= (seconds or 9)
 
 
 @pytest.mark.parametrize("script", STAGES)

@@ -66,6 +66,11 @@ def test_the_old_file_can_be_kept_once_the_new_one_is_whole(path):
     assert files.digest(path) != files.digest(kept)
 
 
+def test_text_with_a_name_that_is_not_utf_8_is_written(path):
+    files.write_text(path, "caf\udce9, é\n")  # as os.fsdecode reads it
+    assert path.read_text(encoding="utf-8") == "caf\\udce9, é\n"
+
+
 def test_an_hdf5_file_must_have_the_expected_checksum(tmp_path):
     path = tmp_path / "a.h5"
 

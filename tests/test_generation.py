@@ -13,6 +13,7 @@ from joanna.backend import tensorflow as tf
 from joanna.errors import UserError
 from joanna.fast import DropoutEncoder, Windows
 from joanna.generation import FrameGenerator, Job
+from joanna.settings import load
 
 
 @pytest.fixture(scope="module")
@@ -151,6 +152,12 @@ def test_variation_may_change_along_the_clip(tmp_path, network):
         assert not np.array_equal(late[job][28], none[job][28])
         np.testing.assert_array_equal(early[job][:3], some[job][:3])
         assert not np.array_equal(early[job][3], some[job][3])
+
+
+def test_a_curve_of_variation_knows_that_an_output_has_no_more_frames_than_its_input():
+    words, job = ["demo", "variation=0:0,10:0.4", "sequence-lengths=[12]"], Job("whole", 12, 0)
+    rates = [generation.dropout_rates(load([*words, f"whole-frames={kept}"]), [job]) for kept in (12, 48)]
+    assert np.array_equal(*rates)
 
 
 def test_dropout_takes_units_at_its_rate_and_depends_on_its_seed(tmp_path):

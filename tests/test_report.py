@@ -147,7 +147,10 @@ def test_each_clip_has_a_sentence_and_the_command_for_more_like_it(page, tmp_pat
     assert copy["summary"][0].isupper()
     assert not source["more"] + reconstruction["more"]
     assert shlex.split(new["more"])[1:] == ["generate.py", "output/01/whole-4.wav", "takes=4"]
-    guided = {**report.clip("part-4-guided", tone(), RATE), "scores": {"copied": 0.4}, "summary": "no loops"}
+    plain = {**report.clip("part-4", tone(), RATE), "scores": {"copied": 0.4}, "summary": "no loops"}
+    report.write(tmp_path / "report.html", [plain], {}, load(["variation=0"]), {})  # its takes would be equal
+    assert page_data(tmp_path / "report.html")["clips"][0]["more"].endswith(" takes=4 variation=0.4")
+    guided = {**plain, "name": "part-4-guided"}
     report.write(tmp_path / "report.html", [guided], {}, load(["guided=True"]), {})
     assert page_data(tmp_path / "report.html")["clips"][0]["summary"] == "Guided by the song; no loops."
 

@@ -164,7 +164,7 @@ def test_any_file_name_makes_a_name_for_the_run(stem, name):
         ("source=", "expected the path of a recording"),
         ("dropout=1", "expected 0.0 to 0.99"),
         ("dropout=.nan", "expected 0.0 to 0.99"),
-        ("ae-epoch=1.5", "expected a whole number, 1 or more"),
+        ("ae-epoch=1.5", "expected a whole number, 1 to 1000000"),
         ("load-weights=2", "expected True or False"),
         ("overlap=1", "expected 2 to 64"),
         ("frame-length=2047", "does not divide frame-length"),
