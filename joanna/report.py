@@ -16,7 +16,7 @@ import config
 from joanna import audio, page, scores
 from joanna.backend import tensorflow as tf
 from joanna.errors import UserError
-from joanna.settings import SETTINGS, curve, load
+from joanna.settings import SETTINGS, load, takes_differ
 
 _MAX_POINTS = 400  # per loss curve
 _MAX_PEAKS = 2000  # per waveform
@@ -73,8 +73,7 @@ def _player(clip, settings):
         python = ".venv/bin/python" if Path(sys.prefix).name == ".venv" else "python"
         wav_file = f"output/{settings['name']}/{clip['name']}.wav"
         takes = min(SETTINGS["takes"].high, settings["takes"] + _MORE)
-        varied = max(curve(settings["variation"])[1]) or (settings["guided"] and settings["jumps"])
-        words_for_more = [f"takes={takes}", *([] if varied else ["variation=0.4"])]
+        words_for_more = [f"takes={takes}", *([] if takes_differ(settings) else ["variation=0.4"])]
         more = shlex.join([python, "generate.py", wav_file, *words_for_more])
     summary = "; ".join(filter(None, words))
     summary = summary and f"{summary[0].upper()}{summary[1:]}."

@@ -314,8 +314,7 @@ def _checked(settings):
         )
     if settings["continue"] and not settings["seed-source"]:
         raise UserError("continue is True, but seed-source is empty; set it to the recording to continue")
-    jumps = settings["jumps"] if settings["guided"] else 0
-    if settings["takes"] > 1 and not max(curve(settings["variation"])[1]) + jumps:
+    if settings["takes"] > 1 and not takes_differ(settings):
         raise UserError(
             f"takes is {settings['takes']} and variation 0: all takes would be equal; raise variation"
         )
@@ -386,6 +385,11 @@ def _seconds(text):
     for part in text.split(":"):
         seconds = 60 * seconds + Decimal(part)
     return float(seconds)
+
+
+def takes_differ(settings: dict) -> bool:
+    """Whether takes of a clip differ: with variation, or with jumps if guided."""
+    return bool(max(curve(settings["variation"])[1]) or settings["guided"] and settings["jumps"])
 
 
 def _check_file_names(settings):
