@@ -34,7 +34,7 @@ from joanna.progress import duration
 from joanna.resources import check_memory
 from joanna.run import Run
 from joanna.settings import curve, hop, load, methods
-from joanna.source import source_path
+from joanna.source import load_seed, source_path
 from joanna.spectra import COMPONENTS, seed_start, split, stft
 
 # Which clips a run generates. They are rows of one batch, whose size may change the last bits of each: to
@@ -169,21 +169,14 @@ def seed_frames(run: Run, frames: Frames) -> tuple[dict[str, np.ndarray], np.nda
                 f"{first * hop(settings) / rate:.1f} s of the song"
             )
         return {name: song.frames[first:] for name, song in frames.components.items()}, frames.audio[:0]
-    path = source_path(run.root, settings, "seed-source")
-    samples, notes, *_ = audio.load_audio(path, rate, "seed-source", stereo=settings["stereo"])
+    samples, notes, *_ = load_seed(run.root, settings)
     for note in notes:
         print(f"seed-source: {note}")
-    longest = max(settings["sequence-lengths"])
-    need = (longest - 1) * hop(settings) + settings["frame-length"]
-    if len(samples) < need:
-        raise UserError(
-            f"seed-source {path} lasts {len(samples) / rate:.2f} s; sequence-lengths has {longest}, "
-            f"which takes {need / rate:.2f} s: choose a longer recording or lower sequence-lengths"
-        )
     samples = audio.match_loudness(samples, frames.audio)
     hops, unused = divmod(len(samples) - settings["frame-length"], hop(settings))
     end = len(samples) - unused * (not settings["continue"])
-    start = end - settings["frame-length"] - min(hops, longest + _MAX_HEARD) * hop(settings)
+    used = min(hops, max(settings["sequence-lengths"]) + _MAX_HEARD)
+    start = end - settings["frame-length"] - used * hop(settings)
     spectra = stft(samples[start:end], settings["frame-length"], settings["overlap"])
     parts = split(spectra, settings["magnitude-power"])
     seeds = {name: frames.components[name].normalize(values) for name, values in parts.items()}

@@ -18,9 +18,10 @@ import numpy as np
 from joanna import cli
 from joanna.artifacts import ComponentFrames, Frames, check_lengths
 from joanna.errors import UserError
+from joanna.resources import check_memory
 from joanna.run import Run
 from joanna.settings import hop
-from joanna.source import cut_sections, load_source
+from joanna.source import cut_sections, load_seed, load_source
 from joanna.spectra import COMPONENTS, component, normalize, sounding, statistics, stft_blocks
 
 
@@ -31,7 +32,7 @@ def main(run: Run) -> None:
     except UserError:
         frames = None
     if frames:
-        check_lengths(run, len(frames), frames.blocks)
+        _check(run, len(frames), frames.blocks)
         print(f"up to date, skipped: {run.frames_file}")
         return
     settings = run.settings
@@ -40,22 +41,30 @@ def main(run: Run) -> None:
     sections = cut_sections(source.samples, settings)
     print(*sections.notes, sep="\n", end="\n" * bool(sections.notes))
     has_sound = sounding(sections.audio, settings["frame-length"], settings["overlap"])
-    check_lengths(run, len(has_sound), sections.blocks)
+    _check(run, len(has_sound), sections.blocks)
     components = {name: _component_frames(name, sections.audio, settings, has_sound) for name in COMPONENTS}
     Frames(components, sections.audio, sections.blocks, settings["overlap"]).save(run)
     run.save_settings()
     _print_summary(run, source.seconds, sections, len(has_sound))
 
 
+def _check(run, frames, blocks):
+    """Refuse now what would otherwise end a later stage, after hours of training."""
+    check_lengths(run, frames, blocks)
+    if run.settings["seed-source"]:
+        load_seed(run.root, run.settings)
+    check_memory(run.settings, "training", frames)  # that of this stage is less
+
+
 def _component_frames(name, signal, settings, has_sound):
-    """The frames of one component; both at once would double the memory."""
-    values, count = np.empty((len(has_sound), settings["frame-length"])), 0
+    """The frames of one component, normalized in place: an hour has gigabytes of them."""
+    frames, count = np.empty((len(has_sound), settings["frame-length"]), np.float32), 0
     for block in stft_blocks(signal, settings["frame-length"], settings["overlap"]):
-        values[count : count + len(block)] = component(block, name, settings["magnitude-power"])
+        frames[count : count + len(block)] = component(block, name, settings["magnitude-power"])
         count += len(block)
-    mean, std = statistics(values, has_sound)
-    normalized = normalize(values, mean, std, has_sound)
-    return ComponentFrames(normalized, mean.astype(np.float32), std.astype(np.float32))
+    mean, std = statistics(frames, has_sound)
+    normalize(frames, mean, std, has_sound, out=frames)
+    return ComponentFrames(frames, mean.astype(np.float32), std.astype(np.float32))
 
 
 def _print_summary(run, seconds, sections, frame_count):

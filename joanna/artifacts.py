@@ -13,7 +13,7 @@ from joanna import files
 from joanna.errors import UserError
 from joanna.run import Run
 from joanna.settings import SETTINGS, bottleneck, read_yaml
-from joanna.source import source_files, source_path
+from joanna.source import seed_path, source_files, source_path
 from joanna.spectra import COMPONENTS, denormalize, normalize, sounding
 
 STAGES = ("preprocess", "autoencoder", "lstm", "generate")
@@ -233,13 +233,7 @@ def check_lengths(run: Run, frames: int, blocks: int) -> None:
         )
     longest, start = max(settings["sequence-lengths"]), settings["seed-section"] * blocks
     if settings["seed-source"]:
-        path = source_path(run.root, settings, "seed-source")
-        if not path.is_file():
-            what = "a folder; expected one recording" if path.is_dir() else "no such file"
-            raise UserError(
-                f"seed-source {path}: {what}; put a recording there, or leave seed-source empty to "
-                "start from seed-section"
-            )
+        seed_path(run.root, settings)
     elif longest > frames - start:
         raise UserError(
             f"sequence-lengths has {longest}; from seed-section {settings['seed-section']} on the "

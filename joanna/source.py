@@ -79,7 +79,8 @@ def load_source(root: Path, settings: dict) -> Source:
     section-count is auto: the sections of a longer recording are chosen from all of it.
 
     Raises:
-        UserError: see `load_audio`; or all recordings end before `start`.
+        UserError: see `load_audio`, of a folder if none of its recordings can be used; or all end before
+            `start`.
     """
     rate, start, files = settings["sample-rate"], settings["start"], source_files(root, settings)
     total = round(settings["seconds"] * rate) or math.inf
@@ -89,7 +90,8 @@ def load_source(root: Path, settings: dict) -> Source:
         count, blocks = choose_sections(int(total), settings)
         total = count * blocks * hop(settings) or total
     parts, notes, too_short, found = [], [], [], 0.0
-    for path, loaded in zip(files, _load_shares(files, total, settings), strict=True):
+    loaded_files, refused = _load_shares(files, total, settings)
+    for path, loaded in loaded_files.items():
         if not len(loaded.audio):
             too_short.append(f"{path.name} lasts {loaded.seconds:.1f} s")
             continue
@@ -100,6 +102,7 @@ def load_source(root: Path, settings: dict) -> Source:
     if not parts:
         raise UserError(f"start is {start:g}; {', '.join(too_short[:3])}: lower it")
     notes += [f"{duration}, ends before start {start:g}: skipped" for duration in too_short]
+    notes += [f"skipped {reason}" for reason in refused]
     if len(parts) > 1:
         longest = max(map(len, parts)) / rate
         notes.append(f"{len(parts)} recordings, at most {longest:.1f} s of each")
@@ -110,19 +113,28 @@ def load_source(root: Path, settings: dict) -> Source:
 
 
 def _load_shares(files, total, settings):
-    """Load an equal share of `total` samples of each recording, or all of a shorter one.
+    """Load an equal share of `total` samples of each recording, or all of a shorter one, by name.
 
-    They are longer by the samples that fade into the next.
+    They are longer by the samples that fade into the next. Also returns why recordings of a folder cannot
+    be used; UserError if none can.
     """
     fade, lengths = _fade(settings) * (len(files) > 1), [0] * len(files)
     if len(files) > 1 and not math.isinf(total):
         lengths = [_length(file, settings["start"], settings["sample-rate"], total) for file in files]
-    loaded: dict[int, Loaded] = {}
+    loaded: dict[Path, Loaded] = {}
+    refused: list[str] = []
     for index in np.argsort(lengths, kind="stable"):
-        share = total if math.isinf(total) else math.ceil(total / (len(files) - len(loaded)))
-        loaded[index] = _load(files[index], share + fade, settings)
-        total -= max(0, len(loaded[index].audio) - fade)
-    return [loaded[index] for index in range(len(files))]
+        left = len(files) - len(loaded) - len(refused)
+        share = total if math.isinf(total) else math.ceil(total / left)
+        try:
+            loaded[files[index]] = _load(files[index], share + fade, settings)
+        except UserError as error:
+            refused.append(str(error))
+            if len(refused) == len(files):
+                raise
+        else:
+            total -= max(0, len(loaded[files[index]].audio) - fade)
+    return dict(sorted(loaded.items())), sorted(refused)
 
 
 def _fade(settings):
@@ -167,12 +179,51 @@ def _load_closest(path, limit, settings):
 
 
 def _length(path, start, rate, limit):
-    """Samples at `rate` of a recording from `start` on; at most `limit` if its file does not state them."""
-    with Recording(path, f"source {path}") as recording:
-        seconds = recording.seconds
-    if math.isinf(seconds):
-        return len(load_audio(path, rate, start=start, limit=limit).audio)
+    """Samples at `rate` of a recording from `start` on; at most `limit` if its file does not state them.
+
+    0 if it cannot be read.
+    """
+    try:
+        with Recording(path, f"source {path}") as recording:
+            seconds = recording.seconds
+        if math.isinf(seconds):
+            return len(load_audio(path, rate, start=start, limit=limit).audio)
+    except UserError:  # `_load_shares` reports it
+        return 0
     return math.ceil(max(0.0, seconds - start) * rate)
+
+
+def seed_path(root: Path, settings: dict) -> Path:
+    """Path of the seed-source; UserError if it is no file."""
+    path = source_path(root, settings, "seed-source")
+    if not path.is_file():
+        what = "a folder; expected one recording" if path.is_dir() else "no such file"
+        raise UserError(
+            f"seed-source {path}: {what}; put a recording there, or leave seed-source empty to "
+            "start from seed-section"
+        )
+    return path
+
+
+def load_seed(root: Path, settings: dict) -> Loaded:
+    """Load the seed-source.
+
+    Raises:
+        UserError: see `seed_path` and `load_audio`; or it is shorter than the longest of sequence-lengths.
+    """
+    path, rate, longest = (
+        seed_path(root, settings),
+        settings["sample-rate"],
+        max(settings["sequence-lengths"]),
+    )
+    loaded = load_audio(path, rate, "seed-source", stereo=settings["stereo"])
+    need = (longest - 1) * hop(settings) + settings["frame-length"]
+    if len(loaded.audio) < need:
+        raise UserError(
+            f"seed-source {path} lasts {len(loaded.audio) / rate:.2f} s; sequence-lengths has {longest}, "
+            f"which takes {need / rate:.2f} s: choose a longer recording or lower sequence-lengths"
+        )
+    return loaded
 
 
 def choose_sections(sample_count: int, settings: dict) -> tuple[int, int]:

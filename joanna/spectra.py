@@ -12,7 +12,7 @@ import numpy as np
 from joanna import audio
 
 COMPONENTS = ("phase", "magnitude")
-_MIN_STD = 1e-8  # of the largest value; a bin with less is constant, but for rounding
+_MIN_STD = 1e-6  # of the largest value; a bin with less is constant, but for rounding to float32
 _MAX_SILENT = 3.0  # deviations of a bin in a frame without sound
 # of a generated bin; magnitudes of trained networks need up to 14. The loop of a phase network may come close
 # to rest, and phases that stand still are a click in each frame
@@ -148,21 +148,27 @@ def statistics(frames: np.ndarray, counted: np.ndarray) -> tuple[np.ndarray, np.
     mean, std, largest = np.empty(frames.shape[1]), np.empty(frames.shape[1]), 0.0
     for start in range(0, frames.shape[1], _BINS):
         bins = slice(start, start + _BINS)
-        values = frames[counted, bins]
+        values = frames[counted, bins].astype(float)
         mean[bins], std[bins] = values.mean(axis=0), values.std(axis=0)
         largest = max(largest, values.max(), -values.min())
     return mean, np.where(std > _MIN_STD * largest, std, 0)
 
 
 def normalize(
-    frames: np.ndarray, mean: np.ndarray, std: np.ndarray, sounding: np.ndarray | None = None
+    frames: np.ndarray,
+    mean: np.ndarray,
+    std: np.ndarray,
+    sounding: np.ndarray | None = None,
+    out: np.ndarray | None = None,
 ) -> np.ndarray:
     """Frames ``(M, F)`` with mean ``(F,)`` 0 and std ``(F,)`` 1 in each bin, float32; see `statistics`.
 
     Constant bins become 0. Frames that are not `sounding` ``(M,)`` are limited to three deviations: of a
-    steady sound they are hundreds away, and no network would learn anything else.
+    steady sound they are hundreds away, and no network would learn anything else. The result is written to
+    `out`, which may be `frames`, or to a new array.
     """
-    divisor, normalized = np.where(std > 0, std, np.inf), np.empty(frames.shape, np.float32)
+    divisor = np.where(std > 0, std, np.inf)
+    normalized = np.empty(frames.shape, np.float32) if out is None else out
     for start in range(0, len(frames), _BLOCK):
         normalized[start : start + _BLOCK] = (frames[start : start + _BLOCK] - mean) / divisor
     if sounding is not None:

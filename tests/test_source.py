@@ -126,6 +126,22 @@ def test_a_folder_includes_its_sub_folders_and_names_what_cannot_be_read(tmp_pat
     assert source.source_files(tmp_path, settings("new")) == [tmp_path / "new" / "3.m4a"]
 
 
+def test_recordings_of_a_folder_that_cannot_be_used_are_skipped(tmp_path, album):
+    save(album / "3.wav", np.zeros(4000))
+    (album / "0.wav").write_bytes(b"RIFF, but no more")
+    samples, notes, _ = source.load_source(tmp_path, settings("album"))
+    assert_joined(samples, LOW[:853], tone(0.5)[:427])  # the share of 3.wav goes to 1.WAV, which is longer
+    skipped = [note for note in notes if note.startswith(f"skipped source {album}")]
+    assert [note.split("/")[-1][:6] for note in skipped] == ["0.wav:", "3.wav:"]
+    assert "silent" in skipped[1]
+    samples, *_ = source.load_source(tmp_path, settings("album", section_count="auto"))
+    assert len(samples) == len(LOW) + 2000 - 40
+    for name in ("1.WAV", "2.wav"):
+        save(album / name, np.zeros(4000))
+    with pytest.raises(UserError, match="silent"):
+        source.load_source(tmp_path, settings("album"))
+
+
 def test_a_recording_without_a_stated_length_takes_part_in_a_folder(tmp_path, album):
     data = bytearray((album / "2.wav").read_bytes())
     data[40:44] = bytes(4)  # of a program that was stopped while it recorded
