@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import io
 import os
+import re
 import shlex
 import signal
 import sys
@@ -119,6 +120,8 @@ def run_stage(
         values = {name: value for name, value in vars(given).items() if value is not None}
         words = _settings_words(values, rest, options or {})
         run = Run(settings.load(words, generating))
+        if script == "run.sh" or not in_run:
+            _print_overruled(run.settings["minutes"], words)
         with run.locked() if writes else contextlib.nullcontext():
             main(run, **values)
         stage = Path(script).stem
@@ -186,6 +189,16 @@ def _settings_words(values, rest, options):
         command = shlex.join([_python(), "generate.py", clip, *rest])
         raise UserError(f"--from makes a clip again with its own settings; for other settings: {command}")
     return [clip]
+
+
+def _print_overruled(minutes, words):
+    """Print which words `minutes` overrules."""
+    keys = [word.partition("=")[0] for word in words]
+    if minutes and (ignored := [key for key in keys if re.fullmatch("(ae|lstm)-(epoch|iteration)", key)]):
+        print(
+            f"note: {', '.join(ignored)} will have no effect, because minutes is {minutes:g}; "
+            "set minutes=0 to train by epochs"
+        )
 
 
 def _command(stage, words):

@@ -2,9 +2,7 @@
 
 import contextlib
 import math
-import re
 import shlex
-from collections.abc import Sequence
 
 import config
 from joanna import settings
@@ -71,14 +69,8 @@ def seconds_per_frame(chosen: dict, frames: int) -> tuple[float, float]:
         return autoencoder, spliced + measure(networks.generator, latents, latents)
 
 
-def _print_minutes(chosen, arguments):
-    """Print which arguments `minutes` overrules, and a warning if it is too short."""
-    ignored = re.findall("^((?:ae|lstm)-(?:epoch|iteration))=", "\n".join(arguments), re.MULTILINE)
-    if ignored:
-        print(
-            f"note: {', '.join(ignored)} will have no effect, because minutes is {chosen['minutes']:g}; "
-            "set minutes=0 to train by epochs"
-        )
+def _print_minutes(chosen):
+    """Print a warning if `minutes` is too short."""
     overhead = TimeBudget(chosen).overhead_seconds()
     if 60 * chosen["minutes"] < overhead:
         print(
@@ -87,11 +79,11 @@ def _print_minutes(chosen, arguments):
         )
 
 
-def print_estimate(run: Run, arguments: Sequence[str] = ()) -> None:
-    """Print what a long run costs, or which of the `arguments` its minutes overrule."""
+def print_estimate(run: Run) -> None:
+    """Print what a long run costs, or that its minutes are too few."""
     chosen = run.settings
     if chosen["minutes"]:
-        return _print_minutes(chosen, arguments)
+        return _print_minutes(chosen)
     epochs = sum(total_epochs(chosen))
     # the source is read only if the settings allow a long run
     if max_frames(chosen) * epochs < _LONG_RUN or (frames := song_frames(run)) * epochs < _LONG_RUN:

@@ -39,7 +39,7 @@ def main(run: Run) -> None:
     """Run the scripts of all stages in this process, so that TensorFlow is imported once."""
     if not sys.argv[1:] and sys.stdout.isatty():
         print(_WELCOME.format(**run.settings), flush=True)
-    print_estimate(run, sys.argv[1:])
+    print_estimate(run)
     times = []
     for stage in STAGES:
         print(f"\n== {stage}", flush=True)

@@ -49,6 +49,17 @@ def run_stage(monkeypatch, capsys, *words, script="lstm.py", raises=None):
     return code, calls, *capsys.readouterr()
 
 
+def test_epochs_that_minutes_overrule_are_named_once_in_a_run(monkeypatch, capsys):
+    words = ["minutes=60", "ae-epoch=4", "lstm-iteration=3"]
+    note = "note: ae-epoch, lstm-iteration will have no effect, because minutes is 60"
+    assert run_stage(monkeypatch, capsys, *words)[2].startswith(note)
+    for others in (words[:1], words[1:]):
+        assert "note" not in run_stage(monkeypatch, capsys, *others)[2]
+    monkeypatch.setenv("JOANNA_BEGAN", "1")
+    assert run_stage(monkeypatch, capsys, *words, script="run.sh")[2].startswith(note)
+    assert "note" not in run_stage(monkeypatch, capsys, *words)[2]
+
+
 def test_a_mistake_is_one_sentence_with_the_stage_to_run(monkeypatch, capsys):
     error = UserError("x is missing", rerun="preprocess")
     words = ["name=a b", "load-weights=False"]
