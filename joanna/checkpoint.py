@@ -15,6 +15,7 @@ from joanna import files
 from joanna.artifacts import check_provenance, provenance
 from joanna.errors import UserError
 from joanna.run import TRAININGS, WEIGHTS_ENDING, Run, Training
+from joanna.settings import REPLACED
 
 if TYPE_CHECKING:
     import keras
@@ -77,8 +78,8 @@ class Checkpoint:
         """The weights that `stage` trains on input with the digest `trained_on`."""
         self.run, self.component, self.stage, self.trained_on = run, component, stage, trained_on
         self.path = run.weights_file(component, stage)
-        stem, words = str(self.path).removesuffix(WEIGHTS_ENDING), ("old", "previous", "beside")
-        others = (Path(f"{stem}.{word}{WEIGHTS_ENDING}") for word in words)
+        stem = str(self.path).removesuffix(WEIGHTS_ENDING)
+        others = (Path(f"{stem}.{word}{WEIGHTS_ENDING}") for word in REPLACED)
         self._old, self._previous, self._displaced = others
         self._provenance = provenance(run, stage, training=True)
         self.is_new = True  # whether nothing of the current training is saved yet

@@ -73,8 +73,8 @@ class SongFeedback:
     lowers it, so that a fraction `jumps` of the frames jump, whatever the song and the training
     (stochastic approximation: Robbins and Monro 1951, Annals of Mathematical Statistics 22). Noise
     chooses among candidates of nearly the same distance (the Gumbel-max trick: Maddison, Tarlow and
-    Minka 2014, arXiv:1411.0030). So errors do not accumulate. No frame is used twice within the
-    limit of `loops`.
+    Minka 2014, arXiv:1411.0030). So errors do not accumulate. No frame is chosen twice within the
+    limit of `loops`; the random frame that ends a loop may be.
 
     With jumps of 0 the network's own frames are the input. When the last frames repeat earlier ones, a
     random frame of the song is the input.

@@ -90,6 +90,7 @@ SETTINGS = {
     "phase-result": Setting(str),
     "magnitude-result": Setting(str),
 }
+REPLACED = ("old", "previous", "beside")  # NAME.old.weights.h5 and so on are weights that others replace
 _FRAME_SECONDS, _BOTTLENECK = 0.128, 1048  # 2048 samples at 16 kHz; units of its bottleneck, where auto
 _NAMES = {bool: "True or False", int: "a whole number", float: "a number", str: "text"}
 _NAMES[list] = "a list such as [24,48]"
@@ -401,7 +402,9 @@ def _check_file_names(settings):
             raise UserError(f"{key} is {_shortened(settings[key])}; expected {expected}")
     output = ["frames", *(settings[key] for key in ("coded-file", *results))]
     lstms = [f"{component}-{settings['lstm-file']}" for component in ("phase", "magnitude")]
-    for names in (output, [*(settings[key] for key in encoders), *lstms]):
+    weights = [*(settings[key] for key in encoders), *lstms]
+    weights += [f"{name}.{word}" for name in weights for word in REPLACED]
+    for names in (output, weights):
         for index, name in enumerate(names):
             if name.lower() in (other.lower() for other in names[:index]):
                 raise UserError(f"two files would be named '{name}'; give each its own name")

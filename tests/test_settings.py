@@ -180,6 +180,7 @@ def test_any_file_name_makes_a_name_for_the_run(stem, name):
         ("phase-encoder=a/b", "expected a plain name"),
         ("phase-result=magnitude-result", "two files would be named"),
         ("phase-encoder=phase-lstm-file", "two files would be named"),
+        ("phase-encoder=magnitude-encoder.Old", "two files would be named 'magnitude-encoder.old'"),
         ("variation=1", "variation is 1.0; expected 0.0 to 0.99"),
         (
             "variation=a",
