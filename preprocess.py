@@ -18,7 +18,6 @@ import numpy as np
 from joanna import cli
 from joanna.artifacts import ComponentFrames, Frames, check_lengths
 from joanna.errors import UserError
-from joanna.resources import check_memory
 from joanna.run import Run
 from joanna.settings import hop
 from joanna.source import cut_sections, load_seed, load_source
@@ -53,7 +52,6 @@ def _check(run, frames, blocks):
     check_lengths(run, frames, blocks)
     if run.settings["seed-source"]:
         load_seed(run.root, run.settings)
-    check_memory(run.settings, "training", frames)  # that of this stage is less
 
 
 def _component_frames(name, signal, settings, has_sound):
@@ -76,8 +74,9 @@ def _print_summary(run, seconds, sections, frame_count):
     of = f" of {seconds:.1f} s found" if seconds < math.inf else ""  # not stated in the file, not all read
     print(f"used {used:.1f} s{of}{limits}")
     most = min(seconds, settings["seconds"] or math.inf)
-    if settings["section-count"] != "auto" and step * count / rate <= most - used < math.inf:
-        blocks, whole = int(most * rate) // step // count, "it" if most == seconds else f"{most:g} s"
+    blocks = int(most * rate) // step // count if most < math.inf else 0
+    if settings["section-count"] != "auto" and blocks > settings["block-count"]:
+        whole = "it" if most == seconds else f"{most:g} s"
         print(f"  to use all of {whole}, set section-count to auto, or block-count to {blocks}")
     print(f"{count} section{'s' * (count > 1)} of {sections.blocks} blocks, {frame_count} frames in all")
     print(f"frame {length} samples ({1000 * length / rate:.0f} ms), ", end="")

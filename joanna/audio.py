@@ -120,11 +120,12 @@ def _read_sound(recording, count):
         before += silent
         samples = np.concatenate([samples[silent:], recording.read(silent)])
     if silent := _leading_silence(samples[::-1], rate):
-        more = recording.read(10 * rate)
+        more, read = recording.read(10 * rate), 0
         while len(more) and _leading_silence(more, rate) == len(more):
+            read += len(more)
             more = recording.read(10 * rate)
         if not len(more):
-            after, samples = silent, samples[: len(samples) - silent]
+            after, samples = silent + read, samples[: len(samples) - silent]
     return samples, {"beginning": before / rate, "end": after / rate}
 
 

@@ -120,8 +120,8 @@ def run_stage(
         values = {name: value for name, value in vars(given).items() if value is not None}
         words = _settings_words(values, rest, options or {})
         run = Run(settings.load(words, generating))
-        if script == "run.sh" or not in_run:
-            _print_overruled(run.settings["minutes"], words)
+        if script == "run.sh" or not in_run and script in ("autoencoder.py", "lstm.py"):
+            print_overruled(run.settings["minutes"], words)
         with run.locked() if writes else contextlib.nullcontext():
             main(run, **values)
         stage = Path(script).stem
@@ -135,9 +135,8 @@ def run_stage(
         command = ["./run.sh", *sys.argv[1:]] if in_run else [_python(), *sys.argv]
         command += ["load-weights=True"] if run and not run.settings["load-weights"] else []
         number = stopped.args[0]
-        if isinstance(stopped, BrokenPipeError):  # what read the output has ended
-            number = getattr(signal, "SIGPIPE", 13)
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is not printed yet
+        if isinstance(stopped, BrokenPipeError):
+            number = silence_broken_pipe()
         _exit(f"stopped; to resume: {shlex.join(command)}", 128 + number)
     except OSError as error:
         _exit(f"{error.filename or 'a file'}: {error.strerror or error}", 2)
@@ -152,6 +151,12 @@ def escape_unprintable() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+def silence_broken_pipe() -> int:
+    """Discard what is still to be printed, as its reader has ended; the number of the signal for that."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return getattr(signal, "SIGPIPE", 13)
 
 
 def raise_stopped(number: int, frame: object) -> None:
@@ -186,12 +191,13 @@ def _settings_words(values, rest, options):
     if "=" in clip:
         clip = os.path.join(".", clip)  # takes=1.wav is a setting, ./takes=1.wav a file
     if rest:
-        command = shlex.join([_python(), "generate.py", clip, *rest])
+        changes = [word for word in rest if "=" in word]  # a clip has all the others
+        command = shlex.join([_python(), "generate.py", clip, *changes])
         raise UserError(f"--from makes a clip again with its own settings; for other settings: {command}")
     return [clip]
 
 
-def _print_overruled(minutes, words):
+def print_overruled(minutes: float, words: list[str]) -> None:
     """Print which words `minutes` overrules."""
     keys = [word.partition("=")[0] for word in words]
     if minutes and (ignored := [key for key in keys if re.fullmatch("(ae|lstm)-(epoch|iteration)", key)]):

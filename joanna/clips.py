@@ -89,6 +89,7 @@ class ClipMaker:
             song_phase=self._song_phase,
             overlap=settings["overlap"],
             stereo=settings["stereo"],
+            iterations=settings["phase-iterations"],
         )
 
     def _song_phase(self, places: np.ndarray) -> np.ndarray:

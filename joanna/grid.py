@@ -17,7 +17,7 @@ from joanna.audio import PLAIN_NAME
 from joanna.errors import UserError
 from joanna.run import PROJECT, Run
 from joanna.settings import SETTINGS, load
-from joanna.source import source_files, source_path
+from joanna.source import skipped_files, source_files, source_path
 
 _MAX_RUNS = 10_000
 _BOOLEAN = "True|False", "True or False"
@@ -120,6 +120,8 @@ def _recordings(root, base, grid):
     if "source" in grid or folder.is_file():
         what = "a list" if "source" in grid else f"not a folder: {base['source']}"
         raise UserError(f"each is True, but source is {what}; leave out each")
+    for note in skipped_files(root, base):
+        print(note, flush=True)
     return [os.path.join(base["source"], path.relative_to(folder)) for path in source_files(root, base)]
 
 

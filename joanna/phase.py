@@ -9,6 +9,7 @@ import numpy as np
 from joanna.spectra import FrameDistances, istft, stft
 
 _JUMP_COST = 6.0  # cost of a jump, in units of the frames' variance
+_ITERATIONS = 50  # of griffin-lim
 _ROWS = 64  # frames compared with the song at a time; all of a minute with an hour would take gigabytes
 
 
@@ -42,12 +43,16 @@ def follow(magnitude: np.ndarray, song: np.ndarray, stereo: bool = False) -> np.
 
 
 def griffin_lim(
-    magnitude: np.ndarray, phase: np.ndarray, overlap: int, stereo: bool = False, iterations: int = 50
+    magnitude: np.ndarray,
+    phase: np.ndarray,
+    overlap: int,
+    stereo: bool = False,
+    iterations: int = _ITERATIONS,
 ) -> np.ndarray:
     """Make phases ``(M, F)`` in radians consistent with fixed linear magnitudes ``(M, F)``.
 
-    Repeated inverse and forward STFT (Griffin and Lim 1984, IEEE TASSP 32(2)). At overlap 2 it has
-    little effect, because adjacent frames share too few samples. In stereo, side keeps its phase relative to
+    Repeated inverse and forward STFT (Griffin and Lim 1984, IEEE TASSP 32(2)). At overlap 2 many iterations
+    make a buzz, because adjacent frames share too few samples. In stereo, side keeps its phase relative to
     mid, and so each sound its place.
     """
     side = slice(magnitude.shape[1] // 2 + 1 if stereo else magnitude.shape[1], None)
@@ -70,6 +75,11 @@ class PhaseInputs:
     song_phase: Callable[[np.ndarray], np.ndarray]  # (K, F) of frames (K,) of the song's reconstruction
     overlap: int  # frame length / hop
     stereo: bool = False
+    iterations: int = 0  # of Griffin and Lim, on the phases of the network
+
+    def consistent(self, iterations: int) -> np.ndarray:
+        """The generated phases ``(M, F)`` after `griffin_lim`."""
+        return griffin_lim(self.linear_magnitude, self.phase, self.overlap, self.stereo, iterations)
 
     @cached_property
     def followed(self) -> np.ndarray:
@@ -83,17 +93,14 @@ class PhaseMethod:
 
     phases: Callable[[PhaseInputs], np.ndarray]  # returns phases (M, F) in radians
     generates_phase: bool = True  # whether it needs the phases that the phase network generates
-    minimum_overlap: int = 2  # with less it has little effect
+    minimum_overlap: int = 2  # with less it makes a buzz
 
 
 # value of phase-method -> the method; their order is that of phase-method=all
 PHASE_METHODS = {
-    "network": PhaseMethod(lambda given: given.phase),
+    "network": PhaseMethod(lambda given: given.consistent(given.iterations)),
     "follow": PhaseMethod(lambda given: given.followed, generates_phase=False),
-    "griffin-lim": PhaseMethod(
-        lambda given: griffin_lim(given.linear_magnitude, given.phase, given.overlap, given.stereo),
-        minimum_overlap=4,
-    ),
+    "griffin-lim": PhaseMethod(lambda given: given.consistent(_ITERATIONS), minimum_overlap=4),
 }
 
 

@@ -16,7 +16,7 @@ from joanna.settings import bottleneck, hop, methods
 
 # Memory
 _BASE_BYTES = 0.6e9  # Python, TensorFlow and its thread pools
-_WEIGHT_COPIES = 8  # weights, gradients, moments, copies to save, the other component's
+_WEIGHT_COPIES = 6  # weights, gradients, moments, copies to save, the other component's
 _LSTM_ARRAYS = 12  # arrays as wide as an LSTM layer that its gradient needs
 _SONG_COPIES = {"training": 6, "generating": 7}  # float32 arrays of the size of the song's frames
 # a container's limits: controller in /proc/self/cgroup, folder, limit, usage, prefix of its statistics
@@ -51,8 +51,8 @@ _OVERTIME = 1.25  # times its share, after which a training is stopped
 def memory_needed(settings: dict, work: str, frames: int) -> float:
     """Estimate the peak memory in bytes of 'training' or 'generating' with a song of `frames`.
 
-    Measured at the default widths: training takes 2.2 GB, for 20 s of song as for 90, and is estimated
-    at 2.8 and 2.9. Two hours of training took 3.6. Generating from an hour took 3.9 at a narrow width,
+    Measured at the default widths: training 20 s of song takes 1.8 GB, with `hifi` 3.9, and is estimated
+    at 2.3 and 4.4. Two hours of training took 3.6. Generating from an hour took 3.9 at a narrow width,
     and is estimated at 4.0.
     """
     width, latent, widths = settings["frame-length"], bottleneck(settings), _widths(settings)

@@ -15,6 +15,7 @@ from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import yaml
 
 import config
@@ -82,6 +83,7 @@ SETTINGS = {
     "jumps": Setting(float, 0.0, 1.0),
     "takes": Setting(int, 1, 100),
     "phase-method": Setting(str, choices=("network", "follow", "griffin-lim", "all")),
+    "phase-iterations": Setting(int, 0, 1000),
     "match-statistics": Setting(bool),
     "coded-file": Setting(str),
     "phase-encoder": Setting(str),
@@ -241,8 +243,14 @@ def _read_argument(argument, generating):
 
 
 def _converted(settings):
-    """Settings, guided if an earlier version wrote them: its variation was what `jumps` is now."""
-    if not {"match-statistics", "random-seed", "phase-result"} <= settings.keys() or "guided" in settings:
+    """Settings that an earlier version wrote, with what it did where it had no such setting.
+
+    Its variation was what `jumps` is now, and its clips were guided.
+    """
+    if not {"match-statistics", "random-seed", "phase-result"} <= settings.keys():
+        return settings
+    settings = {"phase-iterations": 0, **settings}
+    if "guided" in settings:
         return settings
     jumps = settings.get("variation")  # older ones have none, and the network's own output as its input
     changed = {"guided": False} if jumps is None else {"guided": True, "jumps": jumps}
@@ -389,8 +397,12 @@ def _seconds(text):
 
 
 def takes_differ(settings: dict) -> bool:
-    """Whether takes of a clip differ: with variation, or with jumps if guided."""
-    return bool(max(curve(settings["variation"])[1]) or settings["guided"] and settings["jumps"])
+    """Whether takes of a clip differ: with variation before its end, or with jumps if guided."""
+    seconds, values = curve(settings["variation"])
+    end = settings["generate-seconds"]
+    varies = any(value for second, value in zip(seconds, values, strict=True) if second < end)
+    varies = varies or bool(np.interp(end, seconds, values))
+    return varies or bool(settings["guided"] and settings["jumps"])
 
 
 def _check_file_names(settings):

@@ -67,6 +67,13 @@ def _files_of(folder, suffixes):
     )
 
 
+def skipped_files(root: Path, settings: dict) -> list[str]:
+    """A sentence on the files of a folder that only ffmpeg reads, if it is not there."""
+    if shutil.which("ffmpeg") or not (others := _files_of(source_path(root, settings), _FFMPEG_SUFFIXES)):
+        return []
+    return [f"skipped {_without_ffmpeg(others)}"]
+
+
 def _without_ffmpeg(files):
     names = ", ".join(file.name for file in files[:3]) + (", ..." if len(files) > 3 else "")
     return f"{names}: install ffmpeg, which reads {'it' if len(files) == 1 else 'them'}, or convert to wav"
@@ -106,8 +113,7 @@ def load_source(root: Path, settings: dict) -> Source:
     if len(parts) > 1:
         longest = max(map(len, parts)) / rate
         notes.append(f"{len(parts)} recordings, at most {longest:.1f} s of each")
-    if others := sorted({*_files_of(source_path(root, settings), _FFMPEG_SUFFIXES)} - {*files}):
-        notes.append(f"skipped {_without_ffmpeg(others)}")
+    notes += skipped_files(root, settings)
     samples = crossfade(parts, _fade(settings))
     return Source(samples[: int(min(total, len(samples)))], notes, found)
 
@@ -116,25 +122,34 @@ def _load_shares(files, total, settings):
     """Load an equal share of `total` samples of each recording, or all of a shorter one, by name.
 
     They are longer by the samples that fade into the next. Also returns why recordings of a folder cannot
-    be used; UserError if none can.
+    be used, whose shares the others get; UserError if none can.
     """
+    refused: list[str] = []
+    while True:
+        loaded, unusable = _try_shares(files, total, settings)
+        if not unusable:
+            return dict(sorted(loaded.items())), sorted(refused)
+        files = [file for file in files if file not in unusable]
+        refused += unusable.values()
+
+
+def _try_shares(files, total, settings):
+    """Recordings of `_load_shares`, up to the first that cannot be used, and why it cannot."""
     fade, lengths = _fade(settings) * (len(files) > 1), [0] * len(files)
     if len(files) > 1 and not math.isinf(total):
         lengths = [_length(file, settings["start"], settings["sample-rate"], total) for file in files]
     loaded: dict[Path, Loaded] = {}
-    refused: list[str] = []
     for index in np.argsort(lengths, kind="stable"):
-        left = len(files) - len(loaded) - len(refused)
+        file, left = files[index], len(files) - len(loaded)
         share = total if math.isinf(total) else math.ceil(total / left)
         try:
-            loaded[files[index]] = _load(files[index], share + fade, settings)
+            loaded[file] = _load(file, share + fade, settings)
         except UserError as error:
-            refused.append(str(error))
-            if len(refused) == len(files):
+            if len(files) == 1:
                 raise
-        else:
-            total -= max(0, len(loaded[files[index]].audio) - fade)
-    return dict(sorted(loaded.items())), sorted(refused)
+            return loaded, {file: str(error)}
+        total -= max(0, len(loaded[file].audio) - fade)
+    return loaded, {}
 
 
 def _fade(settings):

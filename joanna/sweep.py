@@ -138,6 +138,7 @@ def main(words: list[str]) -> None:
     cli.escape_unprintable()
     try:
         sweep = grid.read(words)
+        cli.print_overruled(max(run.settings["minutes"] for run in sweep.points), words)
         stop: Callable = cli.raise_stopped
         if sweep.options["address"]:
             cluster.connect(sweep.options["address"])
@@ -146,11 +147,16 @@ def main(words: list[str]) -> None:
         run_sweep(sweep)
     except UserError as error:
         sys.exit(_failed(str(error), 2))
+    except BrokenPipeError:
+        sys.exit(_stopped(words, cli.silence_broken_pipe()))
     except OSError as error:
         sys.exit(_failed(f"{error.filename or 'a file'}: {error.strerror or error}", 2))
     except (Stopped, KeyboardInterrupt) as stopped:
-        command = shlex.join(["./run.sh", "sweep", *words])
-        sys.exit(_failed(f"stopped; to resume: {command}", 128 + (*stopped.args, signal.SIGINT)[0]))
+        sys.exit(_stopped(words, (*stopped.args, signal.SIGINT)[0]))
+
+
+def _stopped(words, number):
+    return _failed(f"stopped; to resume: {shlex.join(['./run.sh', 'sweep', *words])}", 128 + number)
 
 
 def _failed(message, code):

@@ -36,7 +36,11 @@ _STAGES |= dict.fromkeys(
     ("coded-file", "phase-encoder", "magnitude-encoder", "ae-epoch", "ae-iteration"), "autoencoder"
 )
 # lines of a stage that a sweep prints
-_SHOWN = re.compile(r"resuming|no weights fit|note:|warning:|.*(: epoch | cannot be locked )")
+_SHOWN = re.compile(
+    r"resuming|no weights fit|note:|warning:|"
+    r".*(: epoch | cannot be locked |no time is left|slower than measured|the loss exploded)"
+)
+_AGAIN = "Run the same command again"  # of a message of training.py; a sweep would find its run finished
 
 
 @dataclass
@@ -178,7 +182,7 @@ def run_stages(run: Run, stages: tuple[str, ...], threads: int = 0) -> None:
             start_new_session=True,  # Ctrl-C reaches it through this process, once
         )
         try:
-            code = _follow(process, run.output.name)
+            code = _follow(process, run)
         finally:
             process.kill()
         errors.seek(0)
@@ -192,14 +196,15 @@ def run_stages(run: Run, stages: tuple[str, ...], threads: int = 0) -> None:
         raise UserError(lines[-1])
 
 
-def _follow(process, name):
+def _follow(process, run):
     """Print the progress of a process, pass signals on to it and return its exit code."""
     stopped = None
     while True:
         try:
             for line in process.stdout:
                 if _SHOWN.match(line):
-                    print(f"{name}: {line}", end="", flush=True)
+                    line = line.replace(_AGAIN, f"Run ./run.sh output/{run.settings['name']}/settings.yaml")
+                    print(f"{run.output.name}: {line}", end="", flush=True)
             code = process.wait()
         except Stopped as signal_caught:
             stopped = signal_caught

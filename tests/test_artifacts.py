@@ -152,10 +152,6 @@ def test_files_of_earlier_versions_are_read(run, capsys):
         (["seed-source=short.wav"], r"short.wav lasts 0.02 s; .* has 8, which takes 0.07 s: choose a longer"),
         (["seed-source=silent.wav"], r"silent.wav: silent \(peak below"),
         (["section-count=1", "block-count=2"], "make 1 frames, too few"),
-        (
-            ["dim-decrease=0", "lstm-layers=16", "layer-count=64", "window-batch=65536", "window-length=118"],
-            "training with these settings takes about .* GB of memory",
-        ),
     ],
 )
 def test_settings_that_do_not_fit_the_song_are_refused_before_training(run, tmp_path, song, words, message):

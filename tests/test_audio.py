@@ -128,11 +128,13 @@ def pause(seconds, level=1e-5):
 @pytest.mark.parametrize("level", [0.0, 1e-5])
 def test_silence_at_the_beginning_and_the_end_is_left_out_and_said(tmp_path, level):
     song = np.concatenate([tone(), pause(4, level), tone()])
-    padded = np.concatenate([pause(6, level), song, pause(3, level)]) + 0.1
+    padded = np.concatenate([pause(6, level), song, pause(23, level)]) + 0.1
     wavfile.write(tmp_path / "a.wav", 4000, padded.astype(np.float32))
     loaded, notes, seconds, _ = audio.load_audio(tmp_path / "a.wav", 4000)
     assert seconds == pytest.approx(len(padded) / 4000)
-    assert notes[0] == "left out silence: 6.0 s at the beginning, 3.0 s at the end"
+    assert notes[0] == "left out silence: 6.0 s at the beginning, 23.0 s at the end"
+    notes = audio.load_audio(tmp_path / "a.wav", 4000, limit=30000).notes  # the limit is in the silence
+    assert notes[0] == "left out silence: 6.0 s at the beginning, 23.0 s at the end"
     np.testing.assert_allclose(loaded, song - song.mean(), atol=1e-3)
     # what is left out is read further on, within the limit; a pause stays
     loaded, notes, *_ = audio.load_audio(tmp_path / "a.wav", 4000, start=1, limit=10000)

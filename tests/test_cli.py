@@ -58,6 +58,8 @@ def test_epochs_that_minutes_overrule_are_named_once_in_a_run(monkeypatch, capsy
     monkeypatch.setenv("JOANNA_BEGAN", "1")
     assert run_stage(monkeypatch, capsys, *words, script="run.sh")[2].startswith(note)
     assert "note" not in run_stage(monkeypatch, capsys, *words)[2]
+    monkeypatch.delenv("JOANNA_BEGAN")
+    assert "note" not in run_stage(monkeypatch, capsys, *words, script="generate.py")[2]  # it trains nothing
 
 
 def test_a_mistake_is_one_sentence_with_the_stage_to_run(monkeypatch, capsys):
@@ -137,7 +139,7 @@ def test_options_are_passed_to_the_stage_and_the_rest_are_settings(monkeypatch, 
         (["--out"], "--out: expected one argument; --help lists the options"),
         (["--out", "folder"], "--out folder: expected the path of a .wav file"),
         (["--fro", "a.wav"], "unknown option '--fro'"),
-        (["--from", "a.wav", "takes=2"], "for other settings: python generate.py a.wav takes=2"),
+        (["--from", "a.wav", "demo", "takes=2"], "for other settings: python generate.py a.wav takes=2"),
         (["--from", str(PROJECT / "sources" / "harp.wav")], "harp.wav: holds no metadata of a clip"),
     ],
 )
@@ -167,17 +169,21 @@ def test_a_venv_without_its_packages_is_to_be_deleted(tmp_path):
         assert result.stderr.endswith("; delete .venv, which ./run.sh then makes again\n")
 
 
-def test_a_reader_of_the_output_that_ends_stops_the_stage(tmp_path):
+@pytest.mark.parametrize(
+    ("script", "resume"), [("preprocess.py", "preprocess.py"), ("sweep", "run.sh sweep")]
+)
+def test_a_reader_of_the_output_that_ends_stops_the_stage(tmp_path, script, resume):
     project = copy_project(tmp_path)
     write_wav(project / "sources" / "song.wav", tone())
-    command = [sys.executable, "preprocess.py", *TINY, "source=./sources/song.wav"]
+    program = ["-m", "joanna.sweep"] if script == "sweep" else [script]
+    command = [sys.executable, *program, *TINY, "source=./sources/song.wav"]
     process = subprocess.Popen(
         command, cwd=project, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     process.stdout.close()
     message = process.stderr.read()
     assert process.wait(60) == 128 + signal.SIGPIPE
-    assert re.fullmatch(r"preprocess.py: stopped; to resume: .*preprocess.py .*song.wav\n", message)
+    assert re.fullmatch(rf"\S+: stopped; to resume: .*{resume} .*song.wav\n", message)
 
 
 @pytest.mark.parametrize("seconds", [0, 5])

@@ -32,6 +32,7 @@ GENERATE |= {
     "jumps",
     "takes",
     "phase-method",
+    "phase-iterations",
 }
 # test_pipeline.py, on the files
 NAMES = {"name", "coded-file", "phase-encoder", "magnitude-encoder", "lstm-file", "phase-result"}

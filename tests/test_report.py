@@ -353,6 +353,10 @@ def test_a_blind_comparison_hides_names_counts_votes_and_saves_them(browser, tmp
     assert len(rows) == 5
     assert {row["first"] for row in rows} | {row["second"] for row in rows} == {"part-4", "whole-4"}
     assert sum(row["preferred"] == "part-4" for row in rows) == expected["part-4"]
+    browser.find_element("id", "blind").send_keys(" ")  # to choose another pair, which keeps the votes
+    assert browser.find_element("id", "save-votes").is_displayed()
+    assert not browser.find_element("id", "vote-0").is_enabled()
+    assert browser.execute_script("return votes.length") == 5
 
 
 def test_one_volume_for_all_players(browser):
@@ -421,6 +425,8 @@ def test_the_report_of_a_training_in_progress(browser, training):
     assert "Time left: about 10 min" in browser.find_element("id", "in-training").text
     assert not browser.find_element("id", "losses-section").is_displayed()
     assert not browser.find_element("id", "compare").is_displayed()
+    chosen = browser.execute_script("return [byId('choice-a').value, byId('choice-b').value]")
+    assert chosen == ["0", "1"]  # of few clips, still two
     assert messages(browser) == []
 
 

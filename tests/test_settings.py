@@ -233,6 +233,10 @@ def test_settings_of_an_earlier_version_make_the_same_clips(tmp_path):
     assert (load([str(path)])["guided"], load([str(path)])["variation"]) == (False, 0.4)
     path.write_text(yaml.safe_dump({**load([]), "variation": 0.2}))
     assert (load([str(path)])["guided"], load([str(path)])["variation"]) == (False, 0.2)
+    path.write_text(
+        yaml.safe_dump({key: value for key, value in load([]).items() if key != "phase-iterations"})
+    )
+    assert load([str(path)])["phase-iterations"] == 0
 
 
 def test_impossible_combinations_are_refused():
@@ -240,6 +244,8 @@ def test_impossible_combinations_are_refused():
         load(["takes=2", "variation=0"])
     with pytest.raises(UserError, match="all takes would be equal; raise variation"):
         load(["takes=2", "variation=0:0,20:0"])
+    with pytest.raises(UserError, match="all takes would be equal"):  # it rises after the end of the clip
+        load(["takes=2", "variation=10:0,20:0.4", "generate-seconds=5"])
     assert load(["takes=2", "variation=0:0,20:0.1"])["takes"] == 2
     assert load(["takes=2", "variation=0", "guided=True"])["takes"] == 2
     with pytest.raises(UserError, match="continue is True, but seed-source is empty; set it to the recordin"):

@@ -56,11 +56,14 @@ def test_lists_make_a_grid_of_runs(tmp_path):
     assert names(found)[:2] == ["start-0-01-variation-0-0-20-0.4", "start-0-01-variation-0.40"]
 
 
-def test_an_album_is_a_run_a_recording(tmp_path):
+def test_an_album_is_a_run_a_recording(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("PATH", str(tmp_path))  # without ffmpeg
     (tmp_path / "sources" / "two").mkdir(parents=True)
     for name in ("a.wav", "No #5.wav", "two/a.wav"):
         write_wav(tmp_path / "sources" / name, tone())
+    (tmp_path / "sources" / "b.m4a").write_bytes(b"")
     found = grid.read([*TINY, "source=./sources", "each=True"], tmp_path)
+    assert capsys.readouterr().out == "skipped b.m4a: install ffmpeg, which reads it, or convert to wav\n"
     assert found.name == "sources"
     sources = ["./sources/No #5.wav", "./sources/a.wav", "./sources/two/a.wav"]
     assert [run.settings["source"] for run in found.points] == sources
