@@ -15,7 +15,7 @@ import time
 
 import pytest
 import yaml
-from helpers import STAGES, TINY, copy_project, tone, wait_for, write_wav
+from helpers import STAGES, TINY, copy_project, tiny_run, tone, wait_for, write_wav
 from test_report import (  # noqa: F401 - a fixture
     assert_accessible_on_a_phone,
     chromium,
@@ -273,6 +273,16 @@ def test_a_run_of_a_sweep_gives_the_bytes_of_the_run_alone_and_the_same_command_
     assert {row["run"]: row["variation"] for row in rows} == dict(zip(RUNS, ("0.2", "0.4"), strict=True))
     scores = yaml.safe_load((folder / RUNS[1] / "scores.yaml").read_text())["part-4"]
     assert next(float(row["timbre"]) for row in rows if row["run"] == RUNS[1]) == scores["timbre"]
+
+
+def test_a_training_that_minutes_end_early_names_the_command_that_trains_it_further(project, capsys):
+    words = ["source=./sources/song.wav", "name=sweeps/m/run", "minutes=0.01"]
+    run = tiny_run(project, *words)
+    assert list(tree.make_frames([run])) == []
+    tree.run_stages(run, ("autoencoder",))
+    further = "Run ./run.sh output/sweeps/m/run/settings.yaml to train it further, or raise minutes"
+    line = rf"run: phase autoencoder: no time is left of the 0.01 minutes; .* {re.escape(further)}"
+    assert re.search(line, capsys.readouterr().out)
 
 
 def test_ctrl_c_saves_and_the_same_command_resumes_and_a_killed_sweep_leaves_no_process(project):
