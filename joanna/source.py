@@ -226,12 +226,9 @@ def load_seed(root: Path, settings: dict) -> Loaded:
     Raises:
         UserError: see `seed_path` and `load_audio`; or it is shorter than the longest of sequence-lengths.
     """
-    path, rate, longest = (
-        seed_path(root, settings),
-        settings["sample-rate"],
-        max(settings["sequence-lengths"]),
-    )
+    path, rate = seed_path(root, settings), settings["sample-rate"]
     loaded = load_audio(path, rate, "seed-source", stereo=settings["stereo"])
+    longest = max(settings["sequence-lengths"])
     need = (longest - 1) * hop(settings) + settings["frame-length"]
     if len(loaded.audio) < need:
         raise UserError(
