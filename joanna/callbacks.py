@@ -19,9 +19,9 @@ from joanna.settings import schedule
 
 RUN_AGAIN = "Run the same command again to train it further"
 _SECONDS_BETWEEN_SAVES = 45  # or up to
-_MOST_BETWEEN_SAVES = 300  # so that they take
+_MOST_BETWEEN_SAVES = 360  # so that they take
 _MAX_SAVING = 0.02  # of the time, and write
-_MAX_WRITTEN = 1.4e6  # bytes per second: 10 GB in two hours
+_MAX_WRITTEN = 1.1e6  # bytes per second: 10 GB in two hours, with the saves at the ends
 _EXPLODED = 100.0  # times the variance of the song's normalized frames
 
 
@@ -102,7 +102,7 @@ class StopOnSignal:
 
 
 class FinishEpoch(SessionCallback):
-    """Records and shows each epoch; saves after each iteration, every 45 to 300 s, and on a signal.
+    """Records and shows each epoch; saves after each iteration, every 45 to 360 s, and on a signal.
 
     Ends the training after the epoch in which a signal arrived, or in which its time was over.
     """
