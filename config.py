@@ -51,6 +51,7 @@ settings = {
     "seed-source": "",  # a recording to start from instead; empty: the section
     "continue": False,  # write the seed-source, and the generated audio as its continuation
     "variation": 0.4,  # dropout rate of the encoder while it generates: 0 none; 0:0,20:0.4 rises over 20 s
+    "whole-variation": "auto",  # variation of whole clips; auto: the same
     "guided": False,  # feed similar frames of the song to the network, in place of its own
     "jumps": 0.1,  # if guided: fraction of frames that jump elsewhere in the song, 0 to 1
     "takes": 1,  # clips per method and length, ranked by their scores
@@ -122,5 +123,6 @@ presets = {
         "block-count": 78,
         "minutes": 120.0,
         "variation": 0.8,
+        "whole-variation": 0.4,
     },
 }

@@ -189,9 +189,11 @@ def _print_training_settings(run, trained):
     different = ", ".join(f"{key} {value}" for key, value in compared if value != run.settings[key])
     if different:
         print(f"note: the weights were trained with {different}: settings.yaml and report.html keep these")
-    dropout, variation = trained.settings["dropout"], run.settings["variation"]
-    if max(curve(variation)[1]) > dropout:
-        print(f"note: variation is {variation}; the networks were trained with dropout {dropout:g} only")
+    dropout, keys = trained.settings["dropout"], ("variation", "whole-variation")
+    values = {key: run.settings[key] for key in keys if run.settings[key] != "auto"}
+    over = [f"{key} is {value}" for key, value in values.items() if max(curve(value)[1]) > dropout]
+    if over:
+        print(f"note: {' and '.join(over)}; the networks were trained with dropout {dropout:g} only")
 
 
 def _reconstruct(run, trained, frames, write):

@@ -18,7 +18,7 @@ from joanna.fast import Windows
 from joanna.feedback import LoopDetector, SongFeedback, loop_limit
 from joanna.phase import PHASE_METHODS, each_distance, generated_components
 from joanna.run import TRAININGS, Run, Training
-from joanna.settings import curve, hop, methods
+from joanna.settings import hop, methods, variation
 from joanna.spectra import COMPONENTS, join, match_statistics
 
 
@@ -178,14 +178,17 @@ def _frame_count(settings):
 
 
 def dropout_rates(settings: dict, jobs: Sequence[Job]) -> np.ndarray:
-    """Dropout rates of the `Windows` of jobs ``(steps, jobs)``: variation at the second of each step."""
+    """Dropout rates of the `Windows` of jobs ``(steps, jobs)``: the variation at the second of each step."""
     lengths = np.array([job.length for job in jobs])
     most = [settings["whole-frames"] if job.method == "whole" else 1 for job in jobs]
     kept = np.minimum(most, lengths)  # an output has no more frames
     steps = np.arange(max(lengths) + _frame_count(settings))[:, None]
     cut = settings["overlap"] - settings["continue"]  # frames before the first second, see trim_and_fade
     frames = (steps + 1 - lengths) * kept - cut
-    return np.interp(frames * hop(settings) / settings["sample-rate"], *curve(settings["variation"]))
+    seconds = frames * hop(settings) / settings["sample-rate"]
+    curves = (variation(settings, job.method) for job in jobs)
+    rates = [np.interp(times, *curve) for times, curve in zip(seconds.T, curves, strict=True)]
+    return np.stack(rates, axis=1)
 
 
 class FrameGenerator:

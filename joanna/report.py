@@ -73,7 +73,8 @@ def _player(clip, settings):
         python = ".venv/bin/python" if Path(sys.prefix).name == ".venv" else "python"
         wav_file = f"output/{settings['name']}/{clip['name']}.wav"
         takes = min(SETTINGS["takes"].high, settings["takes"] + _MORE)
-        words_for_more = [f"takes={takes}", *([] if takes_differ(settings) else ["variation=0.4"])]
+        varied = ["variation=0.4"] + ["whole-variation=auto"] * (settings["whole-variation"] != "auto")
+        words_for_more = [f"takes={takes}", *([] if takes_differ(settings) else varied)]
         more = shlex.join([python, "generate.py", wav_file, *words_for_more])
     summary = "; ".join(filter(None, words))
     summary = summary and f"{summary[0].upper()}{summary[1:]}."

@@ -79,6 +79,7 @@ SETTINGS = {
     "seed-source": Setting(str),
     "continue": Setting(bool),
     "variation": Setting(float, 0.0, 0.99, curve=True),
+    "whole-variation": Setting(float, 0.0, 0.99, choices=("auto",), curve=True),
     "guided": Setting(bool),
     "jumps": Setting(float, 0.0, 1.0),
     "takes": Setting(int, 1, 100),
@@ -325,7 +326,8 @@ def _checked(settings):
         raise UserError("continue is True, but seed-source is empty; set it to the recording to continue")
     if settings["takes"] > 1 and not takes_differ(settings):
         raise UserError(
-            f"takes is {settings['takes']} and variation 0: all takes would be equal; raise variation"
+            f"takes is {settings['takes']}, but all takes of a clip would be equal: raise variation, or "
+            "whole-variation"
         )
     if not settings["name"]:
         plain = re.sub(r"[^\w.-]", "-", Path(settings["source"]).stem).lstrip("-.")
@@ -374,6 +376,12 @@ def curve(value: float | str) -> tuple[tuple[float, ...], tuple[float, ...]]:
     return seconds, values
 
 
+def variation(settings: dict, method: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """The `curve` of the variation of a method, part or whole."""
+    own = settings["whole-variation"] if method == "whole" else "auto"
+    return curve(settings["variation"] if own == "auto" else own)
+
+
 def _is_curve(text, setting):
     try:
         seconds, values = curve(text)
@@ -397,12 +405,15 @@ def _seconds(text):
 
 
 def takes_differ(settings: dict) -> bool:
-    """Whether takes of a clip differ: with variation before its end, or with jumps if guided."""
-    seconds, values = curve(settings["variation"])
+    """Whether takes of each clip differ: with variation before its end, or with jumps if guided."""
     end = settings["generate-seconds"]
-    varies = any(value for second, value in zip(seconds, values, strict=True) if second < end)
-    varies = varies or bool(np.interp(end, seconds, values))
-    return varies or bool(settings["guided"] and settings["jumps"])
+
+    def varies(method):
+        seconds, values = variation(settings, method)
+        begun = (value for second, value in zip(seconds, values, strict=True) if second < end)
+        return any([*begun, np.interp(end, seconds, values)])
+
+    return all(map(varies, methods(settings))) or bool(settings["guided"] and settings["jumps"])
 
 
 def _check_file_names(settings):

@@ -160,6 +160,18 @@ def test_a_curve_of_variation_knows_that_an_output_has_no_more_frames_than_its_i
     assert np.array_equal(*rates)
 
 
+def test_whole_clips_may_have_a_variation_of_their_own():
+    jobs = [Job(method, 12, 0) for method in ("part", "whole")]
+
+    def rates(*words):
+        found = generation.dropout_rates(load(["demo", *words]), jobs)
+        return found[-1].tolist()
+
+    assert rates("variation=0.2") == [0.2, 0.2]
+    assert rates("variation=0.2", "whole-variation=0:0.1,1:0.3") == [0.2, 0.3]
+    assert rates("variation=0:0.1,1:0.3", "whole-variation=0") == [0.3, 0]
+
+
 def test_dropout_takes_units_at_its_rate_and_depends_on_its_seed(tmp_path):
     encoder = model.build(tiny_run(tmp_path).settings).encoder
     frames = np.random.default_rng(0).normal(size=(300, 64)).astype("float32")

@@ -28,6 +28,7 @@ GENERATE |= {
     "seed-source",
     "continue",
     "variation",
+    "whole-variation",
     "guided",
     "jumps",
     "takes",

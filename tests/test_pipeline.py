@@ -136,6 +136,7 @@ def test_same_seed_same_bytes_and_generation_settings_matter(root, run):
     changes = [["seed-section=1"], ["match-statistics=False"], ["variation=0"], ["random-seed=1"]]
     changes += [["guided=True"], ["guided=True", "jumps=0.5"], ["phase-iterations=0"]]
     changes += [["method=whole"], ["method=whole", "whole-frames=3"]]
+    changes += [["method=whole", "whole-variation=0.1"]]
     for change in [*changes, [f"seed-source={seed}"]]:
         made.append(samples(*change))
         assert not any(np.array_equal(made[-1], earlier) for earlier in made[:-1]), change

@@ -240,13 +240,16 @@ def test_settings_of_an_earlier_version_make_the_same_clips(tmp_path):
 
 
 def test_impossible_combinations_are_refused():
-    with pytest.raises(UserError, match="all takes would be equal; raise variation"):
+    with pytest.raises(UserError, match="all takes of a clip would be equal: raise variation"):
         load(["takes=2", "variation=0"])
-    with pytest.raises(UserError, match="all takes would be equal; raise variation"):
+    with pytest.raises(UserError, match="all takes of a clip would be equal: raise variation"):
         load(["takes=2", "variation=0:0,20:0"])
-    with pytest.raises(UserError, match="all takes would be equal"):  # it rises after the end of the clip
+    with pytest.raises(UserError, match="would be equal"):  # it rises after the end of the clip
         load(["takes=2", "variation=10:0,20:0.4", "generate-seconds=5"])
     assert load(["takes=2", "variation=0:0,20:0.1"])["takes"] == 2
+    with pytest.raises(UserError, match="would be equal"):
+        load(["takes=2", "whole-variation=0"])
+    assert load(["takes=2", "whole-variation=0", "method=part"])["takes"] == 2
     assert load(["takes=2", "variation=0", "guided=True"])["takes"] == 2
     with pytest.raises(UserError, match="continue is True, but seed-source is empty; set it to the recordin"):
         load(["continue=True"])
