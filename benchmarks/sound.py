@@ -22,7 +22,7 @@ from joanna import files
 from joanna.settings import SETTINGS, load
 
 MADE_BY_TRAINING = [
-    key for key, setting in SETTINGS.items() if setting.stage or "-epoch" in key or "-iteration" in key
+    key for key, setting in SETTINGS.items() if setting.stage or key.endswith(("-epoch", "-iteration"))
 ]
 # score -> function of a clip's value and the song's own
 RELATIVE = {
