@@ -52,7 +52,7 @@ def memory_needed(settings: dict, work: str, frames: int) -> float:
     """Estimate the peak memory in bytes of 'training' or 'generating' with a song of `frames`.
 
     Measured at the default widths: training 20 s of song takes 1.8 GB, with `hifi` 3.9, and is estimated
-    at 2.3 and 4.4. Two hours of training took 3.6. Generating from an hour took 3.9 at a narrow width,
+    at 2.3 and 4.4. Forty minutes of `evening` took 1.9. Generating from an hour took 3.9 at a narrow width,
     and is estimated at 4.0.
     """
     width, latent, widths = settings["frame-length"], bottleneck(settings), _widths(settings)
