@@ -6,7 +6,7 @@ from functools import cached_property
 
 import numpy as np
 
-from joanna.spectra import FrameDistances, istft, stft
+from joanna.spectra import FrameDistances, join, stft_blocks
 
 _JUMP_COST = 6.0  # cost of a jump, in units of the frames' variance
 _ITERATIONS = 50  # of griffin-lim
@@ -58,8 +58,12 @@ def griffin_lim(
     side = slice(magnitude.shape[1] // 2 + 1 if stereo else magnitude.shape[1], None)
     relative = phase[:, side]
     for _ in range(iterations):
-        audio = istft(magnitude * np.exp(1j * phase), overlap, stereo)
-        phase = np.angle(stft(audio, magnitude.shape[1], overlap))
+        audio = join(magnitude, phase, 1.0, overlap, stereo)
+        phase = np.empty_like(magnitude)
+        rows = 0
+        for block in stft_blocks(audio, magnitude.shape[1], overlap):
+            phase[rows : rows + len(block)] = np.angle(block)
+            rows += len(block)
         phase[:, side] = relative
     return phase
 

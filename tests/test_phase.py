@@ -53,6 +53,16 @@ def test_one_iteration_brings_spectra_closer_to_the_generated_magnitudes_and_kee
     assert np.average(np.cos(once - initial), weights=magnitude**2) > 0.6
 
 
+def test_griffin_lim_of_a_long_clip_takes_little_more_than_its_result():
+    magnitude = np.ones((40000, 64))
+    phase.griffin_lim(magnitude[:9], magnitude[:9], 2)  # imports SciPy
+    tracemalloc.start()
+    phase.griffin_lim(magnitude, np.zeros_like(magnitude), 2, iterations=1)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 3 * magnitude.nbytes
+
+
 def test_griffin_lim_leaves_sounds_in_their_place():
     rng = np.random.default_rng(0)
     magnitude, initial = rng.random((20, 64)), rng.uniform(-np.pi, np.pi, (20, 64))
