@@ -158,7 +158,7 @@ def generate(run: Run, trained: TrainedNetworks, song: Frames, seeds: dict) -> t
     jobs = list(starmap(Job, combinations))
     name, overlap, seconds = (settings[key] for key in ("phase-method", "overlap", "generate-seconds"))
     if name != "all" and overlap < (needed := PHASE_METHODS[name].minimum_overlap):
-        print(f"note: {name} gains little at overlap {overlap}; train with overlap={needed}")
+        print(f"note: {name} adds a buzz at overlap {overlap}; train with overlap={needed}")
     generated = {}
     for component in generated_components(name):
         predictor, seed = trained.networks[component].predictor, seeds[component]

@@ -52,7 +52,7 @@ def griffin_lim(
     """Make phases ``(M, F)`` in radians consistent with fixed linear magnitudes ``(M, F)``.
 
     Repeated inverse and forward STFT (Griffin and Lim 1984, IEEE TASSP 32(2)). At overlap 2 many iterations
-    make a buzz, because adjacent frames share too few samples. In stereo, side keeps its phase relative to
+    add a buzz, because adjacent frames share too few samples. In stereo, side keeps its phase relative to
     mid, and so each sound its place.
     """
     side = slice(magnitude.shape[1] // 2 + 1 if stereo else magnitude.shape[1], None)
@@ -97,7 +97,7 @@ class PhaseMethod:
 
     phases: Callable[[PhaseInputs], np.ndarray]  # returns phases (M, F) in radians
     generates_phase: bool = True  # whether it needs the phases that the phase network generates
-    minimum_overlap: int = 2  # with less it makes a buzz
+    minimum_overlap: int = 2  # with less it adds a buzz
 
 
 # value of phase-method -> the method; their order is that of phase-method=all
