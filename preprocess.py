@@ -20,8 +20,8 @@ from joanna.artifacts import ComponentFrames, Frames, check_lengths
 from joanna.errors import UserError
 from joanna.run import Run
 from joanna.settings import hop
-from joanna.source import cut_sections, load_seed, load_source
-from joanna.spectra import COMPONENTS, component, normalize, sounding, statistics, stft_blocks
+from joanna.source import check_seed, cut_sections, load_source
+from joanna.spectra import COMPONENTS, component_frames, normalize, sounding, statistics
 
 
 def main(run: Run) -> None:
@@ -51,15 +51,13 @@ def _check(run, frames, blocks):
     """Refuse now what would otherwise end a later stage, after hours of training."""
     check_lengths(run, frames, blocks)
     if run.settings["seed-source"]:
-        load_seed(run.root, run.settings)
+        check_seed(run.root, run.settings)
 
 
 def _component_frames(name, signal, settings, has_sound):
     """The frames of one component, normalized in place: an hour has gigabytes of them."""
-    frames, count = np.empty((len(has_sound), settings["frame-length"]), np.float32), 0
-    for block in stft_blocks(signal, settings["frame-length"], settings["overlap"]):
-        frames[count : count + len(block)] = component(block, name, settings["magnitude-power"])
-        count += len(block)
+    length, overlap, power = (settings[key] for key in ("frame-length", "overlap", "magnitude-power"))
+    frames = component_frames(signal, name, length, overlap, power, np.float32)
     mean, std = statistics(frames, has_sound)
     normalize(frames, mean, std, has_sound, out=frames)
     return ComponentFrames(frames, mean.astype(np.float32), std.astype(np.float32))

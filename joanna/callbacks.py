@@ -14,10 +14,9 @@ from joanna.dataset import EpochBatches
 from joanna.errors import Stopped
 from joanna.progress import ProgressDisplay
 from joanna.resources import TimeBudget
-from joanna.run import Training
+from joanna.run import RUN_AGAIN, Training
 from joanna.settings import schedule
 
-RUN_AGAIN = "Run the same command again to train it further"
 _SECONDS_BETWEEN_SAVES = 45  # or up to
 _MOST_BETWEEN_SAVES = 360  # so that they take
 _MAX_SAVING = 0.02  # of the time, and write

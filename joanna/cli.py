@@ -134,9 +134,7 @@ def run_stage(
     except (Stopped, BrokenPipeError) as stopped:
         command = ["./run.sh", *sys.argv[1:]] if in_run else [_python(), *sys.argv]
         command += ["load-weights=True"] if run and not run.settings["load-weights"] else []
-        number = stopped.args[0]
-        if isinstance(stopped, BrokenPipeError):
-            number = silence_broken_pipe()
+        number = silence_broken_pipe() if isinstance(stopped, BrokenPipeError) else stopped.args[0]
         _exit(f"stopped; to resume: {shlex.join(command)}", 128 + number)
     except OSError as error:
         _exit(f"{error.filename or 'a file'}: {error.strerror or error}", 2)

@@ -6,7 +6,7 @@ from functools import cached_property
 
 import numpy as np
 
-from joanna.spectra import FrameDistances, join, stft_blocks
+from joanna.spectra import FrameDistances, component_frames, join
 
 _JUMP_COST = 6.0  # cost of a jump, in units of the frames' variance
 _ITERATIONS = 50  # of griffin-lim
@@ -59,11 +59,7 @@ def griffin_lim(
     relative = phase[:, side]
     for _ in range(iterations):
         audio = join(magnitude, phase, 1.0, overlap, stereo)
-        phase = np.empty_like(magnitude)
-        rows = 0
-        for block in stft_blocks(audio, magnitude.shape[1], overlap):
-            phase[rows : rows + len(block)] = np.angle(block)
-            rows += len(block)
+        phase = component_frames(audio, "phase", magnitude.shape[1], overlap, 1.0, magnitude.dtype)
         phase[:, side] = relative
     return phase
 

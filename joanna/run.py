@@ -19,6 +19,7 @@ from joanna.spectra import COMPONENTS
 
 PROJECT = Path(config.__file__).resolve().parent
 WEIGHTS_ENDING = ".weights.h5"
+RUN_AGAIN = "Run the same command again to train it further"  # of a training that ended early
 
 
 @dataclass

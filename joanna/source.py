@@ -1,5 +1,6 @@
 """The source: its recordings, the audio used of each, and the sections it is cut into."""
 
+import functools
 import math
 import re
 import shutil
@@ -226,16 +227,32 @@ def load_seed(root: Path, settings: dict) -> Loaded:
     Raises:
         UserError: see `seed_path` and `load_audio`; or it is shorter than the longest of sequence-lengths.
     """
-    path, rate = seed_path(root, settings), settings["sample-rate"]
-    loaded = load_audio(path, rate, "seed-source", stereo=settings["stereo"])
-    longest = max(settings["sequence-lengths"])
+    path = seed_path(root, settings)
+    loaded = load_audio(path, settings["sample-rate"], "seed-source", stereo=settings["stereo"])
+    _check_seed_length(path, len(loaded.audio), settings)
+    return loaded
+
+
+def check_seed(root: Path, settings: dict) -> None:
+    """Raise the errors of `load_seed`; the runs of a sweep read an unchanged recording once."""
+    path = seed_path(root, settings)
+    version = path, path.stat().st_mtime_ns, path.stat().st_size
+    _check_seed_length(path, _seed_length(version, settings["sample-rate"], settings["stereo"]), settings)
+
+
+@functools.cache
+def _seed_length(version, rate, stereo):
+    return len(load_audio(version[0], rate, "seed-source", stereo=stereo).audio)
+
+
+def _check_seed_length(path, length, settings):
+    rate, longest = settings["sample-rate"], max(settings["sequence-lengths"])
     need = (longest - 1) * hop(settings) + settings["frame-length"]
-    if len(loaded.audio) < need:
+    if length < need:
         raise UserError(
-            f"seed-source {path} lasts {len(loaded.audio) / rate:.2f} s; sequence-lengths has {longest}, "
+            f"seed-source {path} lasts {length / rate:.2f} s; sequence-lengths has {longest}, "
             f"which takes {need / rate:.2f} s: choose a longer recording or lower sequence-lengths"
         )
-    return loaded
 
 
 def choose_sections(sample_count: int, settings: dict) -> tuple[int, int]:

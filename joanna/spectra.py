@@ -8,6 +8,7 @@ hold side, half their difference, relative to the phase of mid: that tells left 
 from collections.abc import Iterator
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from joanna import audio
 
@@ -121,6 +122,18 @@ def split(spectra: np.ndarray, power: float) -> dict[str, np.ndarray]:
 def component(spectra: np.ndarray, name: str, power: float) -> np.ndarray:
     """Phase in radians or magnitude to the `power` ``(M, F)`` of spectra ``(M, F)``."""
     return np.angle(spectra) if name == "phase" else np.abs(spectra) ** power
+
+
+def component_frames(
+    signal: np.ndarray, name: str, frame_length: int, overlap: int, power: float, dtype: DTypeLike = float
+) -> np.ndarray:
+    """`component` ``(M, F)`` of the spectra of audio, see `stft`; all of an hour's at once take gigabytes."""
+    frame_count, row = (len(signal) - frame_length) // (frame_length // overlap) + 1, 0
+    frames = np.empty((frame_count, frame_length), dtype)
+    for block in stft_blocks(signal, frame_length, overlap):
+        frames[row : row + len(block)] = component(block, name, power)
+        row += len(block)
+    return frames
 
 
 def linear_magnitude(magnitude: np.ndarray, power: float) -> np.ndarray:

@@ -17,7 +17,7 @@ from joanna.dataset import EpochBatches
 from joanna.errors import UserError
 from joanna.progress import ProgressDisplay, duration
 from joanna.resources import TimeBudget
-from joanna.run import Training
+from joanna.run import RUN_AGAIN, Training
 
 # Largest norm of a step's gradient (Pascanu, Mikolov and Bengio 2013, arXiv:1211.5063). Without it the
 # large first gradients keep Adam's later steps small: error of the spliced layers 0.086, with it 0.009.
@@ -117,7 +117,7 @@ def _set_goal(task, progress, rates, budget, minutes):
     else:
         message = (
             f"no time is left of the {minutes:g} minutes; it trains one epoch, so that there are clips. "
-            f"{control.RUN_AGAIN}, or raise minutes"
+            f"{RUN_AGAIN}, or raise minutes"
         )
     print(f"{task.training.label}: {message}", flush=True)
 

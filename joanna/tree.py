@@ -26,7 +26,7 @@ from pathlib import Path
 from joanna import cli
 from joanna.artifacts import STAGES
 from joanna.errors import Stopped, UserError
-from joanna.run import PROJECT, Run
+from joanna.run import PROJECT, RUN_AGAIN, Run
 from joanna.settings import SETTINGS
 from joanna.spectra import COMPONENTS
 
@@ -40,7 +40,6 @@ _SHOWN = re.compile(
     r"resuming|no weights fit|note:|warning:|"
     r".*(: epoch | cannot be locked |no time is left|slower than measured|the loss exploded)"
 )
-_AGAIN = "Run the same command again"  # of a message of training.py; a sweep would find its run finished
 
 
 @dataclass
@@ -198,12 +197,13 @@ def run_stages(run: Run, stages: tuple[str, ...], threads: int = 0) -> None:
 
 def _follow(process, run):
     """Print the progress of a process, pass signals on to it and return its exit code."""
-    stopped = None
+    stopped, command = None, f"Run ./run.sh output/{run.settings['name']}/settings.yaml"
     while True:
         try:
             for line in process.stdout:
                 if _SHOWN.match(line):
-                    line = line.replace(_AGAIN, f"Run ./run.sh output/{run.settings['name']}/settings.yaml")
+                    # the sweep's own command would find the run finished
+                    line = line.replace(RUN_AGAIN, f"{command} to train it further")
                     print(f"{run.output.name}: {line}", end="", flush=True)
             code = process.wait()
         except Stopped as signal_caught:
