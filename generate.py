@@ -21,6 +21,7 @@ import contextlib
 import io
 import json
 import os
+import re
 import shlex
 from pathlib import Path
 
@@ -34,7 +35,7 @@ from joanna.progress import duration
 from joanna.resources import check_memory
 from joanna.run import Run
 from joanna.settings import curve, hop, load, methods
-from joanna.source import load_seed, source_path
+from joanna.source import load_seed, source_files, source_path
 from joanna.spectra import COMPONENTS, seed_start, split, stft
 
 # Which clips a run generates. They are rows of one batch, whose size may change the last bits of each: to
@@ -53,7 +54,7 @@ def main(run: Run, out: str = "", clip: str = "") -> None:
         clip: wav file of the clip to make again; empty: none.
     """
     if out:
-        _check_writable(out)
+        _check_writable(run, out)
     original = audio.read_clip_metadata(clip) if clip else None
     own = methods(run.settings)[0], run.settings["sequence-lengths"][0]  # of the original
     if original:
@@ -99,14 +100,22 @@ def main(run: Run, out: str = "", clip: str = "") -> None:
         print(f"wrote {out}: {best.name}" + ("" if original else ", the best by its scores"))
 
 
-def _check_writable(out):
-    """Refuse an --out that cannot be written, before anything is generated."""
-    folder, reason = Path(out).resolve().parent, "it is a folder"
-    if not Path(out).is_dir():
-        if os.access(folder, os.W_OK):
-            return
-        reason = f"{folder} is missing or cannot be written to"
-    raise UserError(f"--out {out}: cannot be written, {reason}; expected a wav file in an existing folder")
+def _check_writable(run, out):
+    """Refuse an --out that cannot be written or would replace another file of the run; before generating."""
+    path, reason, expected = Path(out).resolve(), "", "expected a wav file in an existing folder"
+    recordings = [source_path(run.root, run.settings, key) for key in ("source", "seed-source")]
+    with contextlib.suppress(UserError):  # the source may be gone
+        recordings += source_files(run.root, run.settings)
+    if path.is_dir():
+        reason = f"cannot be written, it is a folder; {expected}"
+    elif not os.access(path.parent, os.W_OK):
+        reason = f"cannot be written, {path.parent} is missing or cannot be written to; {expected}"
+    elif path in map(Path.resolve, recordings):
+        reason = "would replace the recording; choose another name"
+    elif path.parent == run.output.resolve() and re.match("part-|whole-|reconstruction", path.name):
+        reason = "would replace a clip of the run; choose another name"
+    if reason:
+        raise UserError(f"--out {out}: {reason}")
 
 
 def _with_all_clips(run, clip, original):
@@ -243,7 +252,7 @@ def page_clips(signals: dict, clips: list, reference, rate: int) -> list[dict]:
     entries = [report.clip(name, signal, rate) for name, signal in signals.items()]
     for clip in clips:
         found = dict(clip.scores)
-        if found["copied-from"] * rate >= len(signals["source"]):
+        if found.get("copied-from", 0) * rate >= len(signals["source"]):
             found["copied-seconds"] = 0.0  # the page cannot play it
         entry = {"scores": found, "summary": reference.summary(clip.scores)}
         entry["rows"] = reference.describe(clip.scores)
@@ -291,7 +300,7 @@ def _write_results(run, trained, clips, inputs):
         save_arrays(written[-1], run, "lstm", {clip.name: getattr(clip, component) for clip in clips}, {})
         print(f"wrote {written[-1]}")
     run.save_settings(trained.settings)
-    files.write_manifest(run.manifest_file, inputs, written)
+    files.write_manifest(run.manifest_file, inputs, [*written, run.settings_file])
 
 
 def _write(path, content):

@@ -117,7 +117,7 @@ class ClipMaker:
         scored = heard[start:]
         decided = scored if phase is inputs.followed else signal(inputs.followed)[start:]
         found = self.reference.score(scored, decided)
-        if found["copied-seconds"]:
+        if found.get("copied-seconds"):
             found["copied-at"] += (len(self._recording) - self._hidden) / self._rate
         return Clip(name, heard, magnitude, phase, found)
 

@@ -68,7 +68,7 @@ def _player(clip, settings):
     copied = {key: value for key, value in clip.get("scores", {}).items() if key.startswith("copied")}
     wav, picture = _data_url("audio/wav", clip["wav"]), _data_url("image/png", clip["picture"])
     words, more = [_WORDS.get(clip["name"], "")], ""
-    if copied:
+    if "scores" in clip:
         words = ["guided by the song" * settings["guided"], clip["summary"]]
         python = ".venv/bin/python" if Path(sys.prefix).name == ".venv" else "python"
         wav_file = f"output/{settings['name']}/{clip['name']}.wav"

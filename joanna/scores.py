@@ -25,6 +25,9 @@ _PART = 2**21  # samples of a long song analysed at a time, 2 minutes: all of an
 _DRIFT_PATCHES = 156  # 10 s
 _FAR_SPECTRUM = 8.0  # dB, of the average spectra; clips are within 4 dB, white noise is beyond 10 dB
 _COPIED_LIMIT = 0.3  # fraction of a clip that may match the song
+# of the distance of noise: least and most that the song's halves count as. Those of repetitions are equal,
+# those of two songs as far apart as noise
+_HALVES_BOUNDS = 1 / 25, 1 / 4
 _CLOSENESS = "closer to the song than", "about as close to the song as", "less close to the song than"
 _OF_HALVES = "{} its two halves are to each other; "
 _COLORMAP = (0, 60, 190, 255, 252), (0, 15, 55, 150, 253), (20, 110, 110, 90, 200)  # red, green, blue
@@ -269,19 +272,27 @@ class Comparison:
     """A clip, its song and the passages they share.
 
     Phases of another origin hide a copy, so those of the clip's magnitudes with phases of the song,
-    `decided`, are compared as well; where more is shared counts.
+    `decided`, are compared as well; where more is shared counts. Of less than 1 s and of silence it is
+    not known (NaN).
     """
 
     def __init__(self, clip: Features, song: Features, decided: Features):
         self.clip, self.song = clip, song
+        self.known = min(len(clip.mel), len(song.mel)) >= _WINDOW_FRAMES and len(clip.patches) > 0
+        if not self.known:
+            self.copied = self.copied_seconds = self.copied_at = self.copied_from = float("nan")
+            return
         matches = (
             matching_windows(signal.mel, song.mel, song.mean) for signal in dict.fromkeys((clip, decided))
         )
-        self.matches = max(matches, key=lambda found: found.any(axis=1).mean())
-        self.copied_seconds, self.copied_at, self.copied_from = longest_run(self.matches)
+        most = max(matches, key=lambda found: found.any(axis=1).mean())
+        self.copied = most.any(axis=1).mean()
+        self.copied_seconds, self.copied_at, self.copied_from = longest_run(most)
 
 
 def _loop_of_clip(pair):
+    if not pair.known:
+        return float("nan")
     # where a spectrum is far from the song's, the rest of it would make all windows of a noise alike
     far = rms(pair.clip.spectrum - pair.song.spectrum) > _FAR_SPECTRUM
     return loop(pair.clip.mel, pair.clip.mean if far else pair.song.mean)
@@ -294,8 +305,14 @@ def drift(clip: Features, song: Features) -> float:
     return last / max(first, 1e-9) if count > 1 else float("nan")
 
 
+def _halves(own):
+    """Distance of the song's halves, bounded by that of noise; NaN of a short song."""
+    halves, noise = own.get("timbre-halves", np.nan), own.get("timbre-noise")
+    return halves if noise is None else np.clip(halves, *(share * noise for share in _HALVES_BOUNDS))
+
+
 def _sound_in_words(scores, own):
-    limit = np.sqrt(own.get("timbre-halves", np.inf) * own.get("timbre-noise", np.inf))
+    limit = np.sqrt(_halves(own) * own.get("timbre-noise", np.inf))
     if "timbre" not in scores:
         return "silent, or too short to compare", ""
     if scores["timbre"] > limit:
@@ -305,6 +322,8 @@ def _sound_in_words(scores, own):
 
 
 def _copies_in_words(scores, own):
+    if "copied" not in scores:
+        return "", ""
     share, song_share = scores["copied"], own["copied-halves"]
     if share > max(_COPIED_LIMIT, song_share):
         hint = "it copies the song: generate more takes, or raise variation (jumps if guided)"
@@ -315,6 +334,8 @@ def _copies_in_words(scores, own):
 
 
 def _loops_in_words(scores, own):
+    if "loop" not in scores:
+        return "", ""
     if scores["loop"] > own["loop"] + 2:
         hint = "it loops: raise variation (jumps if guided), or try other sequence-lengths"
         return f"repeats a passage of {scores['loop']:.1f} s", hint
@@ -362,7 +383,7 @@ SCORES = (
           "correlation of the pitch classes; 1 is the same"),
     Score("onsets", "onsets", "{:.1f}/s", lambda pair: onset_rate(pair.clip.mel),
           "notes and strokes", {"onsets": ("song", lambda song: onset_rate(song.mel))}),
-    Score("copied", "copied", "{:.0%}", lambda pair: pair.matches.any(axis=1).mean(),
+    Score("copied", "copied", "{:.0%}", lambda pair: pair.copied,
           "1 s windows that correlate above 0.9 with one of the song, mean spectrum removed",
           {"copied-halves": ("song's halves", _copied_of_halves)}, verdict=_copies_in_words),
     Score("copied-seconds", "longest copy", "{:.1f} s", lambda pair: pair.copied_seconds,
@@ -418,14 +439,13 @@ class Reference:
 
         A silent clip has no timbre and comes last.
         """
+        own = self.baselines
+        halves = _halves(own) if "timbre-halves" in own else 1.0
         return (
-            self._timbre_ratio(scores)
-            + max(0.0, scores["loop"] - self.baselines["loop"]) / 4  # 4 s weigh as much as the halves
-            + max(0.0, scores["copied"] - max(_COPIED_LIMIT, self.baselines["copied-halves"]))
+            scores.get("timbre", np.inf) / max(halves, 1e-9)
+            + max(0.0, scores.get("loop", 0.0) - own["loop"]) / 4  # 4 s weigh as much as the halves
+            + max(0.0, scores.get("copied", 0.0) - max(_COPIED_LIMIT, own["copied-halves"]))
         )
-
-    def _timbre_ratio(self, scores):
-        return scores.get("timbre", np.inf) / max(self.baselines.get("timbre-halves", 1.0), 1e-9)
 
     def _texts(self, scores):
         """Rows to show for a clip, each with its value and baselines, e.g. "4.1/s (song 3.5/s)"."""
@@ -456,8 +476,9 @@ class Reference:
 
     def describe(self, scores: dict[str, float]) -> list[tuple[str, str]]:
         """Rows of the report, (label, words): scores with their meaning, then `hints`."""
-        closeness = _CLOSENESS[np.searchsorted([0.9, 1.1], self._timbre_ratio(scores), side="right")]
         known = "timbre-halves" in self.baselines
+        ratio = scores.get("timbre", np.inf) / max(self.baselines.get("timbre-halves", 1.0), 1e-9)
+        closeness = _CLOSENESS[np.searchsorted([0.9, 1.1], ratio, side="right")]
         words = {**scores, "closeness": _OF_HALVES.format(closeness) if known else ""}
         texts = [(row, text) for row, text in self._texts(scores) if row.meaning]
         rows = [(row.label, f"{text}: {row.meaning.format_map(words)}") for row, text in texts]
