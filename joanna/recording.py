@@ -127,7 +127,7 @@ class Recording:
                 f"of the file; {_conversion(self._path)}"
             )
         elif failure := self._failure():
-            self.notes.append(f"cut off or damaged: read {found:.1f} s (ffmpeg: {failure})")
+            self.notes.append(f"cut off or damaged: read {found:.1f} s ({failure})")
         self.seconds = found
 
 
@@ -158,7 +158,7 @@ class _Opened(NamedTuple):
     before: int = 0  # frames before the first one
     unread: Callable[[], int] = lambda: 0  # bytes of the file that were not read, at the end
     close: Callable[[], None] = lambda: None
-    failure: Callable[[], str] = lambda: ""  # what the decoder reports, at the end
+    failure: Callable[[], str] = lambda: ""  # what is wrong, at the end
 
 
 def _open_sounds(file, path, name):
@@ -169,7 +169,8 @@ def _open_sounds(file, path, name):
         reason = str(getattr(error, "error_string", error)).rstrip(".")
     try:
         sound = _Decoded(path)
-        return _Opened([sound], sound.frames, failure=sound.failure)
+        reported = sound.failure
+        return _Opened([sound], sound.frames, failure=lambda: reported() and f"ffmpeg: {reported()}")
     except OSError as error:
         advice = (
             f"ffmpeg, which reads m4a, aac, wma, videos and more, cannot be started ({error.strerror}): "
@@ -199,13 +200,14 @@ def _open_with_libsndfile(file, path):
     try:
         if mp3 and mp3.first:
             return mp3.open(file, size)
-        links, walked = [_Bytes(file, 0, size, _with_length(head))], size
+        links, walked, failure = [_Bytes(file, 0, size, _with_length(head))], size, ""
         if head[:4] == b"OggS":
-            links, walked = _ogg_links(file, size)
+            links, walked, failure = _ogg_links(file, size)
         sounds = [soundfile.SoundFile(link) for link in links]
         if mp3 and sounds[0].format == "MP3":
             return mp3.open(file, size)
-        return _Opened(sounds, sum(sound.frames for sound in sounds), 0, lambda: size - walked)
+        frames = sum(sound.frames for sound in sounds)
+        return _Opened(sounds, frames, unread=lambda: size - walked, failure=lambda: failure)
     except RuntimeError:
         if mp3 and not mp3.first:
             with contextlib.suppress(RuntimeError):
@@ -237,8 +239,11 @@ class _Bytes:
 
 
 def _ogg_links(file, size):
-    """The streams of a chained ogg (RFC 3533), of which libsndfile reads the first alone; where they end."""
-    starts, position, was_first = [0], 0, True
+    """The streams of a chained ogg (RFC 3533), of which libsndfile reads the first alone.
+
+    Also returned: where they end, and what is wrong there.
+    """
+    starts, position, was_first, is_last = [0], 0, True, False
     while True:
         file.seek(position)
         header = file.read(27)
@@ -248,7 +253,9 @@ def _ogg_links(file, size):
         if is_first and not was_first:
             starts.append(position)
         position, was_first = position + 27 + header[26] + sum(file.read(header[26])), is_first
-    return [_Bytes(file, *link) for link in pairwise([*starts, size])], min(position, size)
+        is_last = bool(header[5] & 4) and position <= size
+    links = [_Bytes(file, *link) for link in pairwise([*starts, size])]
+    return links, min(position, size), "" if is_last else "its last page is missing"
 
 
 def _with_length(head):
