@@ -7,8 +7,8 @@ while [ -L "$script" ]; do # called through a link
     target="$(readlink "$script")"
     case "$target" in /*) script="$target" ;; *) script="$(dirname "$script")/$target" ;; esac
 done
+unset CDPATH PYTHONPATH PYTHONHOME PYTHONSAFEPATH # the last three of another Python, conda's for example
 cd "$(dirname "$script")"
-unset PYTHONPATH PYTHONHOME PYTHONSAFEPATH # of another Python, conda's for example
 
 fail() { echo "run.sh: $1" >&2; exit 2; }
 

@@ -97,7 +97,8 @@ def load_recording(
     changes += _remove_offsets(audio, rate)
     if rate != sample_rate:
         audio = resample(audio, rate, sample_rate)
-        changes.append(f"resampled from {rate} Hz to {sample_rate} Hz")
+        missing = f"; it has nothing above {rate / 2:g} Hz" if rate < sample_rate else ""
+        changes.append(f"resampled from {rate} Hz to {sample_rate} Hz{missing}")
     audio = audio[: int(min(limit, len(audio)))]
     peak = np.abs(audio).max(initial=0)
     if peak < SILENCE:

@@ -186,8 +186,8 @@ def _settings_words(values, rest, options):
     if "clip" not in values:
         return rest
     clip = values["clip"]
-    if "=" in clip:
-        clip = os.path.join(".", clip)  # takes=1.wav is a setting, ./takes=1.wav a file
+    if "=" in clip or clip.startswith("-"):
+        clip = os.path.join(".", clip)  # takes=1.wav is a setting, -a.wav an option, ./takes=1.wav a file
     if rest:
         changes = [word for word in rest if "=" in word]  # a clip has all the others
         command = shlex.join([_python(), "generate.py", clip, *changes])

@@ -272,13 +272,13 @@ def _suggestion(word):
 
 
 def _read_value(key, text):
-    # YAML would see a comment in 'No #5.wav', a number in '01', 90 in 1:30 and a dictionary in 1:
+    # YAML would see a comment in 'No #5.wav', a number in '01', 90 in 1:30, a dictionary in 1: and 48 in 060
     row = SETTINGS.get(key)
     is_text = row and (row.type is str or row.duration or row.curve)
     if is_text or re.fullmatch(r"\d+(:\d+)+", text):
         return text
     try:
-        return yaml.safe_load(text)
+        return yaml.safe_load(re.sub(r"(?<![\w.])0+(?=\d)", "", text))
     except _UNREADABLE:
         message = f"{_shortened(key)}: cannot read the value {_shortened(text)}; write key=value"
         raise UserError(message) from None

@@ -43,6 +43,12 @@ def test_24_bit_samples_decode(tmp_path):
     np.testing.assert_allclose(loaded, signal, atol=1e-6)
 
 
+def test_a_recording_of_a_lower_rate_lacks_treble_and_says_so(tmp_path):
+    wavfile.write(tmp_path / "a.wav", 4000, tone())
+    notes = audio.load_audio(tmp_path / "a.wav", 11025).notes
+    assert notes == ["resampled from 4000 Hz to 11025 Hz; it has nothing above 2000 Hz"]
+
+
 def test_channels_are_mixed_and_resampled_with_a_note(tmp_path):
     signal = tone(rate=11025)
     wavfile.write(tmp_path / "a.wav", 11025, np.stack([signal, 0.1 * signal, signal], axis=1))

@@ -260,6 +260,15 @@ def test_the_best_clip_is_copied_to_out(root, run):
     ):
         with pytest.raises(UserError, match=rf"cannot be written, .*{reason}"):
             generate.main(run, out=str(path))
+    recording = root / run.settings["source"]
+    (root / "link.wav").symlink_to(recording)
+    for path, what in (
+        (recording, "the recording"),
+        (root / "link.wav", "the recording"),
+        (run.clip_file("reconstruction"), "a clip of the run"),
+    ):
+        with pytest.raises(UserError, match=f"would replace {what}; choose another name"):
+            generate.main(run, out=str(path))
 
 
 def test_the_settings_of_a_run_stay_those_its_weights_were_trained_with(root, run):
@@ -304,10 +313,12 @@ assert not {{"tensorflow", "keras"}} & set(sys.modules)
     assert output.count("\n") == 4
     assert {path: path.read_bytes() for path in root.rglob("*") if path.is_file()} == before
     small, clip = tiny_run(root, *WORDS, "takes=1", "method=part"), run.clip_file("part-4")
-    for _ in range(2):  # other settings, then an altered clip
+    altered = (lambda: clip.write_bytes(clip.read_bytes()[:-2])), small.settings_file.unlink, (lambda: None)
+    for alter in altered:  # after other settings, and each time
         assert "wrote" in run_stage(small, "generate")
         assert run_stage(small, "generate").startswith("up to date, skipped: ")
-        clip.write_bytes(clip.read_bytes()[:-2])
+        alter()
+    assert small.settings_file.exists()
 
 
 def weights(path):

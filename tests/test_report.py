@@ -308,6 +308,9 @@ def test_switching_tracks_keeps_the_position(browser):
     assert browser.execute_script("return tracks.every(audio => audio.paused)")
     browser.find_element("id", "zoom").send_keys("1")  # elsewhere on the page a key is only a key
     assert browser.execute_script("return active") == 2
+    # clips are compared to their end, even if the song is shorter
+    script = "data.clips[0].seconds = 0.5; loadTracks(); return byId('position').max"
+    assert float(browser.execute_script(script)) == pytest.approx(2, abs=0.01)
 
 
 def test_the_play_button_follows_players_ends_and_choices(browser):

@@ -88,6 +88,12 @@ def test_seconds_may_be_given_as_minutes_and_seconds(tmp_path, monkeypatch, text
         assert [saved[key] for key in keys] == [run.settings[key] for key in keys] == 3 * [seconds]
 
 
+def test_a_number_may_begin_with_zeros():
+    found = load(["block-count=060", "sequence-lengths=[012,24]", "dropout=00.25", "learning-rate=1e-04"])
+    assert (found["block-count"], found["sequence-lengths"], found["dropout"]) == (60, [12, 24], 0.25)
+    assert found["learning-rate"] == 1e-4
+
+
 @pytest.mark.parametrize("text", ["0:0,20:0.4", "10:0.4", "0.5:1e-2,1:0"])
 def test_a_curve_is_kept_as_it_was_given(tmp_path, text):
     run = tiny_run(tmp_path, f"variation={text}")
