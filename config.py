@@ -103,7 +103,7 @@ presets = {
         "generate-seconds": 10.0,
         "sequence-lengths": [12, 24],
     },
-    # the demo at 44100 Hz, with the treble and twice the epochs: 4.5 times as long
+    # the demo at 44100 Hz, with the treble (harp.wav has none) and twice the epochs: 4.5 times as long
     "hifi": {
         "sample-rate": 44100,
         "dim-decrease": "auto",
