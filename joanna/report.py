@@ -67,8 +67,10 @@ def _player(clip, settings):
     """What the page shows of a clip."""
     copied = {key: value for key, value in clip.get("scores", {}).items() if key.startswith("copied")}
     wav, picture = _data_url("audio/wav", clip["wav"]), _data_url("image/png", clip["picture"])
-    words, more = [_WORDS.get(clip["name"], "")], ""
+    words, more, begins = [_WORDS.get(clip["name"], "")], "", 0.0
     if "scores" in clip:
+        if settings["continue"]:  # after the recording
+            begins = max(0.0, clip["seconds"] - settings["generate-seconds"])
         words = ["guided by the song" * settings["guided"], clip["summary"]]
         python = ".venv/bin/python" if Path(sys.prefix).name == ".venv" else "python"
         wav_file = f"output/{settings['name']}/{clip['name']}.wav"
@@ -79,7 +81,7 @@ def _player(clip, settings):
     summary = "; ".join(filter(None, words))
     summary = summary and f"{summary[0].upper()}{summary[1:]}."
     shown = {"wav": wav, "picture": picture, "scores": copied, "summary": summary, "more": more}
-    return {"rows": [], **clip, **shown}
+    return {"rows": [], **clip, **shown, "begins": begins}
 
 
 def _data_url(media_type, content):

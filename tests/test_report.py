@@ -150,6 +150,10 @@ def test_each_clip_has_a_sentence_and_the_command_for_more_like_it(page, tmp_pat
     plain = {**report.clip("part-4", tone(), RATE), "scores": {"copied": 0.4}, "summary": "no loops"}
     report.write(tmp_path / "report.html", [plain], {}, load(["variation=0"]), {})  # its takes would be equal
     assert page_data(tmp_path / "report.html")["clips"][0]["more"].endswith(" takes=4 variation=0.4")
+    continued = load(["continue=True", "seed-source=a.wav", "generate-seconds=0.3"])
+    report.write(tmp_path / "report.html", [plain], {}, continued, {})
+    begins = page_data(tmp_path / "report.html")["clips"][0]["begins"]
+    assert begins == pytest.approx(plain["seconds"] - 0.3)
     guided = {**plain, "name": "part-4-guided"}
     report.write(tmp_path / "report.html", [guided], {}, load(["guided=True"]), {})
     assert page_data(tmp_path / "report.html")["clips"][0]["summary"] == "Guided by the song; no loops."
@@ -311,6 +315,11 @@ def test_switching_tracks_keeps_the_position(browser):
     # clips are compared to their end, even if the song is shorter
     script = "data.clips[0].seconds = 0.5; loadTracks(); return byId('position').max"
     assert float(browser.execute_script(script)) == pytest.approx(2, abs=0.01)
+    # of a clip that continues a recording from what is generated on
+    script = "data.clips[3].begins = 1.5; loadTracks(); selectTrack(2); return byId('clock').textContent"
+    assert browser.execute_script(script) == "1.5 s"
+    wait_for(lambda: browser.execute_script("return tracks[2].readyState > 0"))
+    assert browser.execute_script("return tracks[2].currentTime") == 1.5
 
 
 def test_the_play_button_follows_players_ends_and_choices(browser):
