@@ -39,7 +39,6 @@ settings = {
     "lstm-epoch": 200,  # epochs per iteration of the LSTM trainings
     "lstm-iteration": 30,  # iterations of the LSTM trainings; weights are saved after each
     "generator-rate": 0.003,  # peak learning rate of the generator
-    "generator-dropout": "auto",  # highest dropout rate of its input magnitudes in training; auto: dropout
     "window-length": 24,  # frames per training window of the LSTM layers
     "window-batch": 32,  # windows per training step of the LSTM layers
     "own-share": 0.5,  # fraction of the generator's training windows that it predicted itself, 0 to 1
@@ -123,6 +122,7 @@ presets = {
         "section-count": "auto",
         "block-count": 78,
         "minutes": 120.0,
-        "generator-dropout": 0.8,
+        "variation": 0.8,
+        "whole-variation": 0.4,
     },
 }

@@ -198,12 +198,11 @@ def _print_training_settings(run, trained):
     different = ", ".join(f"{key} {value}" for key, value in compared if value != run.settings[key])
     if different:
         print(f"note: the weights were trained with {different}: settings.yaml and report.html keep these")
-    rates = trained.settings["dropout"], trained.settings["generator-dropout"]
-    dropout, keys = max(rate for rate in rates if rate != "auto"), ("variation", "whole-variation")
+    dropout, keys = trained.settings["dropout"], ("variation", "whole-variation")
     values = {key: run.settings[key] for key in keys if run.settings[key] != "auto"}
     over = [f"{key} is {value}" for key, value in values.items() if max(curve(value)[1]) > dropout]
     if over:
-        print(f"note: {' and '.join(over)}; the networks were trained with dropout up to {dropout:g}")
+        print(f"note: {' and '.join(over)}; the networks were trained with dropout {dropout:g} only")
 
 
 def _reconstruct(run, trained, frames, write):

@@ -128,13 +128,13 @@ class Trainer:
             layer.trainable = False
         from joanna.fast import DropoutEncoder
 
-        encode = DropoutEncoder(self.networks.encoder)
+        encode = DropoutEncoder(self.networks.encoder, settings["dropout"])
         targets = self._predict(self.networks.spliced_lstm, self.latents)[1:]
         inputs = self.latents[:-1]
 
         def batches(epoch):
             starts, rng = self._starts(training, epoch, len(inputs))
-            codes = encode(self.song, self._rate(epoch), self._rng("codes", epoch))[:-1]
+            codes = encode(self.song, self.run.rng(f"{self.component} new", "codes", epoch))[:-1]
             goal = max(1, self.checkpoint.state.of(training.key).goal)
             share = settings["own-share"] * min(1, 2 * (epoch + 1) / goal)
             chosen = rng.random(len(starts)) < share
@@ -184,27 +184,13 @@ class Trainer:
         if cached.get("since") != since:
             deeper = since % MAX_DEPTH and "own" in cached
             output = self._predict(self.networks.generator, cached["own"] if deeper else codes)
-            rate, rng = self._rate(epoch), self._rng("own", epoch)
+            rng = self.run.rng(f"{self.component} new", "own", epoch)
             parts = [output[start : start + ROWS] for start in range(0, len(output), ROWS)]
             predicted = np.concatenate(
-                [encode(self._output(self.networks.decoder, part), rate, rng) for part in parts]
+                [encode(self._output(self.networks.decoder, part), rng) for part in parts]
             )
             cached.update(since=np.array(since), own=np.concatenate([self.latents[:1], predicted[:-1]]))
         return cached["own"]
-
-    def _rate(self, epoch):
-        """Dropout rate of the generator's inputs in an epoch: of magnitudes up to generator-dropout.
-
-        With more than dropout the loop of the phases comes to rest, which is a click in each frame.
-        """
-        rate, highest = self.run.settings["dropout"], self.run.settings["generator-dropout"]
-        if highest == "auto" or self.component == "phase":
-            return rate
-        return self._rng("rate", epoch).uniform(rate, highest)
-
-    def _rng(self, kind, epoch):
-        """Random numbers of the generator's inputs in an epoch."""
-        return self.run.rng(f"{self.component} new", kind, epoch)
 
     def _output(self, network, inputs):
         """`network.predict` of a batch, which takes a tenth of a second to start, each time."""

@@ -64,15 +64,10 @@ def _recorded_digest(version):
         return str(json.loads(file.attrs["recipe"])["source"])
 
 
-def recorded(attributes: dict) -> dict:
-    """The `provenance` in the HDF5 attributes of a file, with the settings added since earlier versions."""
-    return {"stereo": False, "generator-dropout": "auto", **json.loads(attributes["recipe"])}
-
-
 def check_provenance(attributes: dict, path: Path, run: Run, stage: str, training: bool = False) -> None:
     """Raise UserError if the HDF5 attributes of a file do not fit the settings; see `provenance`."""
     try:
-        stored = recorded(attributes)
+        stored = {"stereo": False, **json.loads(attributes["recipe"])}  # not in those of earlier versions
     except (KeyError, ValueError, TypeError):
         raise UserError(f"{path} does not record its settings", rerun=stage) from None
     for key, value in provenance(run, stage, training).items():

@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 
 from joanna import files
-from joanna.artifacts import check_provenance, provenance, recorded
+from joanna.artifacts import check_provenance, provenance
 from joanna.errors import UserError
 from joanna.run import TRAININGS, WEIGHTS_ENDING, Run, Training
 from joanna.settings import REPLACED
@@ -215,7 +215,7 @@ def load_weights(
         with files.open_h5(path) as file:
             _check(file.attrs, path, run, stage, trained_on)
             state = TrainingState(_read_progress(file.attrs), history=_read_history(file))
-            loaded = LoadedWeights(state, str(file.attrs["made_from"]), recorded(file.attrs))
+            loaded = LoadedWeights(state, str(file.attrs["made_from"]), json.loads(file.attrs["recipe"]))
             if trained_on is not None:
                 state.moments = {
                     key: [group[str(index)][()] for index in range(len(group))]

@@ -188,19 +188,20 @@ def _dropout(values, rate, seed):
 class DropoutEncoder:
     """Encodes frames with dropout, as the encoder is trained and as it is used for generation."""
 
-    def __init__(self, encoder: keras.Sequential):
+    def __init__(self, encoder: keras.Sequential, rate: float):
         self._layers = encoder.layers
+        rates = np.array([rate]) if rate else None
         self._apply = tf.function(
-            lambda frames, rates, seeds: _apply(encoder.layers, frames, rates, seeds, tf.shape(frames)[:1]),
+            lambda frames, seeds: _apply(encoder.layers, frames, rates, seeds, tf.shape(frames)[:1]),
             reduce_retracing=True,
         )
 
-    def __call__(self, frames: np.ndarray, rate: float, rng: np.random.Generator) -> np.ndarray:
-        """Latents ``(M, Z)`` of frames ``(M, F)`` with dropout at `rate`; `rng` seeds it."""
-        latents, rates = [], tf.constant([rate], tf.float64)
+    def __call__(self, frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Latents ``(M, Z)`` of frames ``(M, F)``; `rng` seeds the dropout."""
+        latents = []
         for start in range(0, len(frames), _ROWS):
             seeds = tf.constant(_dropout_seeds(self._layers, rng)[None])
-            latents.append(self._apply(tf.constant(frames[start : start + _ROWS]), rates, seeds).numpy())
+            latents.append(self._apply(tf.constant(frames[start : start + _ROWS]), seeds).numpy())
         return np.concatenate(latents)
 
 

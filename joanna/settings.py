@@ -68,7 +68,6 @@ SETTINGS = {
     "lstm-epoch": Setting(int, 1, 10**6),
     "lstm-iteration": Setting(int, 1, 10**6),
     "generator-rate": Setting(float, 1e-8, 1.0, stage="lstm", training_only=True),
-    "generator-dropout": Setting(float, 0.0, 0.99, choices=("auto",), stage="lstm", training_only=True),
     "window-length": Setting(int, 2, 65536, stage="lstm", training_only=True),
     "window-batch": Setting(int, 1, 65536, stage="lstm", training_only=True),
     "own-share": Setting(float, 0.0, 1.0, stage="lstm", training_only=True),

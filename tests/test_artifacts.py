@@ -106,20 +106,6 @@ def write_earlier_version(path, run, stage, arrays, attributes):
     files.write(path, fill)
 
 
-def test_weights_of_earlier_versions_are_those_of_todays_defaults(tmp_path):
-    write_wav(tmp_path / "song.wav", tone())
-    words = ["source=song.wav", "name=song"]
-    recipe = artifacts.provenance(tiny_run(tmp_path, *words), "lstm", training=True)
-    for key in ("stereo", "generator-dropout"):
-        del recipe[key]
-    attributes, path = {"recipe": json.dumps(recipe)}, tmp_path / "a.h5"
-    artifacts.check_provenance(attributes, path, tiny_run(tmp_path, *words), "lstm", training=True)
-    other = tiny_run(tmp_path, *words, "generator-dropout=0.8")
-    with pytest.raises(UserError, match=r"with generator-dropout auto, the settings say 0.8"):
-        artifacts.check_provenance(attributes, path, other, "lstm", training=True)
-    artifacts.check_provenance(attributes, path, other, "lstm")  # they can generate
-
-
 def test_files_of_earlier_versions_are_read(run, capsys):
     rng = np.random.default_rng(0)
     arrays = {"audio": rng.normal(size=3840).astype(np.float32)}

@@ -177,7 +177,7 @@ def test_dropout_takes_units_at_its_rate_and_depends_on_its_seed(tmp_path):
     frames = np.random.default_rng(0).normal(size=(300, 64)).astype("float32")
 
     def encoded(rate, seed=0):
-        return DropoutEncoder(encoder)(frames, rate, np.random.default_rng(seed))
+        return DropoutEncoder(encoder, rate)(frames, np.random.default_rng(seed))
 
     np.testing.assert_allclose(encoded(0), encoder.predict(frames, verbose=0), atol=1e-6)
     assert np.mean(encoded(0.3) == 0) == pytest.approx(0.3, abs=0.02)  # of the last layer
