@@ -108,7 +108,7 @@ def test_tensorboard_gets_scalars_audio_and_spectrograms(watched):
     assert {"epoch_loss", "epoch_learning_rate"} <= tags
     assert [event.step for event in losses.Tensors("epoch_loss")] == [*range(6)]
     assert "preview" in tensors("magnitude-autoencoder")[1]
-    assert {"part-4/timbre", "part-4/loop", "part-4", "source"} <= tensors("generate")[1]
+    assert {"part-4/timbre", "part-4/harmony", "part-4", "source"} <= tensors("generate")[1]
 
 
 def test_tensorboard_that_is_not_installed_is_reported(monkeypatch):

@@ -116,7 +116,7 @@ def test_random_draws_from_the_grid_by_random_seed(tmp_path):
 )
 def test_mistakes_are_refused_before_anything_runs(tmp_path, words, message):
     with pytest.raises(UserError, match=message):
-        grid.read([*WORDS, *(word.replace(" ", "") for word in words)], tmp_path)
+        grid.read([*WORDS, *(word.replace(", ", ",") for word in words)], tmp_path)
     assert not list(tmp_path.iterdir())
 
 
