@@ -103,7 +103,7 @@ def main(run: Run, out: str = "", clip: str = "") -> None:
 def _check_writable(run, out):
     """Refuse an --out that cannot be written or would replace another file of the run; before generating."""
     path, reason, expected = Path(out).resolve(), "", "expected a wav file in an existing folder"
-    recordings = [source_path(run.root, run.settings, key) for key in ("source", "seed-source")]
+    recordings = [source_path(run.root, run.settings, "seed-source")]
     with contextlib.suppress(UserError):  # the source may be gone
         recordings += source_files(run.root, run.settings)
     if path.is_dir():

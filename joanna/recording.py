@@ -169,8 +169,7 @@ def _open_sounds(file, path, name):
         reason = str(getattr(error, "error_string", error)).rstrip(".")
     try:
         sound = _Decoded(path)
-        reported = sound.failure
-        return _Opened([sound], sound.frames, failure=lambda: reported() and f"ffmpeg: {reported()}")
+        return _Opened([sound], sound.frames, failure=sound.failure)
     except OSError as error:
         advice = (
             f"ffmpeg, which reads m4a, aac, wma, videos and more, cannot be started ({error.strerror}): "
@@ -178,7 +177,7 @@ def _open_sounds(file, path, name):
             "recording as wav"
         )
     except RuntimeError as error:
-        reason, advice = f"{reason}; ffmpeg: {error}", "choose another file, or export it again, as wav"
+        reason, advice = f"{reason}; {error}", "choose another file, or export it again, as wav"
     raise UserError(f"{name}: not a readable recording ({reason}); {advice}")
 
 
@@ -408,7 +407,7 @@ class _Decoded:
     def _read_header(self):
         header = self._process.stdout.read(24)
         if len(header) < 24:
-            raise RuntimeError(self.failure() or "no audio in it")
+            raise RuntimeError(self.failure() or "ffmpeg: no audio in it")
         _, start, _, _, rate, channels = struct.unpack(">4s5I", header)
         self._process.stdout.read(start - 24)
         return rate, channels
@@ -423,8 +422,9 @@ class _Decoded:
         self._listener.join()
         code = self._process.wait()
         if "not contain any stream" in self._error:
-            return "no audio in it"
-        return self._error or (f"ended with code {code}" if code else "")
+            return "ffmpeg: no audio in it"
+        reason = self._error or (f"ended with code {code}" if code else "")
+        return reason and f"ffmpeg: {reason}"
 
     def seekable(self) -> bool:
         return False
