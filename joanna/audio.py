@@ -21,7 +21,8 @@ SILENCE = 1e-4  # peak of silent audio, of full scale: -80 dB
 _SILENT_LEVEL = 1e-3  # of the loudest part: -60 dB, as librosa.effects.trim
 _LEVEL_SECONDS, _MIN_SILENCE = 0.02, 0.1  # of the parts compared; of what is trimmed at least
 _PART = 2048  # samples whose level counts as one in `loudness`
-_SQUARED = 2**24  # samples squared at a time: all of an hour would take gigabytes
+_BLOCK = 2**24  # samples computed in float64 at a time: all of an hour would take gigabytes
+_FILTER = 10  # samples of the lower rate that the filter of `resample_poly` reaches at either side
 _MAX_AMPLITUDE = 2.0**32  # of full scale; some programs write floats in the range of integers
 _RATES = 1000, 768000  # lowest and highest sample rate of a recording, Hz
 _MIN_PEAK = 0.01  # of full scale; quieter audio would lose much to the 16 bits of the clips
@@ -92,22 +93,23 @@ def load_recording(
         return Loaded(np.zeros(0, np.float32), notes, seconds, 0.0)
     audio, changes = _two_channels(samples) if stereo else _mix_down(samples)
     del samples
-    if not (np.abs(audio) < _MAX_AMPLITUDE).all():
+    if not _peak(audio) < _MAX_AMPLITUDE:  # nor is NaN
         raise UserError(f"{name}: contains NaN, Inf or values far beyond full scale; export it again")
     changes += _remove_offsets(audio, rate)
     if rate != sample_rate:
-        audio = resample(audio, rate, sample_rate)
+        channels = [resample(channel, rate, sample_rate) for channel in np.atleast_2d(audio.T)]
+        audio = np.stack(channels, axis=1).reshape(-1, *audio.shape[1:])
         missing = f"; it has nothing above {rate / 2:g} Hz" if rate < sample_rate else ""
         changes.append(f"resampled from {rate} Hz to {sample_rate} Hz{missing}")
     audio = audio[: int(min(limit, len(audio)))]
-    peak = np.abs(audio).max(initial=0)
+    peak = _peak(audio)
     if peak < SILENCE:
         part, remedy = (f" from start {start:g} on", "lower start, or ") if start else ("", "")
         raise UserError(f"{name}: silent{part} (peak below -80 dB); {remedy}choose another recording")
     if not _MIN_PEAK < peak <= 1:
         audio = audio * (0.99 / peak)
         changes.append(f"peak scaled from {peak:.3g} to 0.99 of full scale")
-    return Loaded(audio.astype(np.float32), notes + changes, seconds, sum(silence.values()))
+    return Loaded(audio, notes + changes, seconds, sum(silence.values()))
 
 
 def _read_sound(recording, count):
@@ -160,8 +162,9 @@ def _remove_offset(audio, rate):
     """The offset of audio ``(S,)`` that is removed, 0 if it is not audible."""
     size, silent = _silent_parts(audio[:, None], rate)
     parts = audio[: len(silent) * size].reshape(-1, size)
-    offset = float(parts[~silent].mean() if not silent.all() else audio.mean() if len(audio) else 0)
-    if not len(audio) or abs(offset) <= _OFFSET * audio.std():
+    heard = audio if silent.all() else parts[~silent]
+    offset = float(heard.mean(dtype=np.float64)) if len(audio) else 0.0
+    if abs(offset) <= _OFFSET * np.sqrt(_variance(audio)):
         return 0.0
     audio[len(parts) * size :] -= offset
     parts -= np.where(silent, parts.mean(axis=1), offset)[:, None]  # a pause may be without the offset
@@ -170,12 +173,12 @@ def _remove_offset(audio, rate):
 
 @np.errstate(invalid="ignore", over="ignore")  # NaN and Inf are refused later
 def _two_channels(samples):
-    """Stereo audio ``(S, 2)`` float64 of samples ``(S, C)``, and sentences on the channels."""
+    """Stereo audio ``(S, 2)`` float32 of samples ``(S, C)``, and sentences on the channels."""
     if not len(samples):
-        return np.zeros((0, 2)), []
+        return np.zeros((0, 2), np.float32), []
     count = samples.shape[1]
     used = _with_sound(_powers(samples))[:2] if count > 2 else np.arange(count)
-    audio = samples[:, used] * np.ones(2)  # a single channel twice
+    audio = samples if count == 2 else np.repeat(samples[:, used], 3 - len(used), axis=1)
     names = f"channel{'s' * (len(used) > 1)} {' and '.join(map(str, used + 1))}"
     notes = [f"used {names} of {count}"] if count > 2 else []
     if len(used) == 1:
@@ -187,18 +190,18 @@ def _two_channels(samples):
 
 
 def _mix_down(samples):
-    """Mono audio ``(S,)`` float64 of samples ``(S, C)``, and sentences on the channels."""
+    """Mono audio ``(S,)`` float32 of samples ``(S, C)``, and sentences on the channels."""
     count = samples.shape[1]
     if count == 1 or not len(samples):
-        return samples[:, 0].astype(np.float64), []
+        return samples[:, 0].copy(), []
     with np.errstate(invalid="ignore", over="ignore"):  # NaN and Inf are refused later
         powers = _powers(samples)
         used = _with_sound(powers)
-        audio = samples[:, used].mean(axis=1, dtype=np.float64)
+        audio = samples[:, used].mean(axis=1)
         cancelled = _cancel(audio, powers[used])
     if cancelled:
         used = np.array([powers.argmax()])
-        audio = samples[:, used[0]].astype(np.float64)
+        audio = samples[:, used[0]].copy()
     reason = "the channels cancel each other: " if cancelled else ""
     silent = "" if cancelled or len(used) == count else "; the others are silent"
     if len(used) == 1:
@@ -207,8 +210,19 @@ def _mix_down(samples):
     return audio, [f"mixed {len(used)}{of} channels down to mono{silent}"]
 
 
+def _peak(audio):
+    return max(audio.max(initial=0), -audio.min(initial=0))
+
+
+def _variance(audio):
+    """Variance of audio ``(S,)``, in float64."""
+    mean = audio.mean(dtype=np.float64) if len(audio) else 0.0
+    parts = (audio[start : start + _BLOCK] for start in range(0, len(audio), _BLOCK))
+    return sum(np.square(part - mean, dtype=np.float64).sum() for part in parts) / max(1, len(audio))
+
+
 def _powers(samples):
-    return np.array([np.var(channel, dtype=np.float64) for channel in samples.T])
+    return np.array([_variance(channel) for channel in samples.T])
 
 
 def _with_sound(powers):
@@ -219,15 +233,24 @@ def _with_sound(powers):
 
 def _cancel(mix, powers):
     """Whether the channels cancel each other in their mix."""
-    return np.var(mix) < _MIN_MIX_POWER * powers.sum() / len(powers) ** 2
+    return _variance(mix) < _MIN_MIX_POWER * powers.sum() / len(powers) ** 2
 
 
 def resample(audio: np.ndarray, rate: int, target_rate: int) -> np.ndarray:
-    """Audio ``(S,)`` at `rate` Hz -> ``(ceil(S * target_rate / rate),)`` at `target_rate` Hz."""
+    """Audio ``(S,)`` at `rate` Hz -> ``(ceil(S * target_rate / rate),)`` of its dtype at `target_rate` Hz."""
     from scipy.signal import resample_poly  # takes half a second to import
 
     divisor = np.gcd(rate, target_rate)
-    return resample_poly(audio, target_rate // divisor, rate // divisor)
+    up, down = target_rate // divisor, rate // divisor
+    step = _BLOCK // down * down
+    around = -(-_FILTER * max(up, down) // (up * down)) * down
+    resampled = np.empty(-(-len(audio) * up // down), audio.dtype)
+    for start in range(0, len(audio), step):
+        first, stop = max(0, start - around), min(len(audio), start + step)
+        part = resample_poly(audio[first : stop + around].astype(np.float64), up, down)
+        target = resampled[start // down * up : -(-stop * up // down)]
+        target[:] = part[(start - first) // down * up :][: len(target)]
+    return resampled
 
 
 def mid(audio: np.ndarray) -> np.ndarray:
@@ -238,9 +261,9 @@ def mid(audio: np.ndarray) -> np.ndarray:
 def rms(audio: np.ndarray, counted: np.ndarray | None = None) -> float:
     """Root mean square of audio ``(S,)``, or of those of its samples that are `counted` ``(S,)``."""
     total = 0.0
-    for start in range(0, len(audio), _SQUARED):
-        part = audio[start : start + _SQUARED]
-        part = part if counted is None else part[counted[start : start + _SQUARED]]
+    for start in range(0, len(audio), _BLOCK):
+        part = audio[start : start + _BLOCK]
+        part = part if counted is None else part[counted[start : start + _BLOCK]]
         total += np.square(part, dtype=np.float64).sum()
     return float(np.sqrt(total / (audio.size if counted is None else np.count_nonzero(counted))))
 

@@ -20,6 +20,7 @@ import numpy as np
 from joanna.errors import UserError
 
 _BLOCK = 4096  # frames read at a time; a broken end costs at most as many
+_JOINED = 256  # blocks in one array: the memory of blocks is given back only when all are freed
 _HEAD = 65536  # bytes that hold the header of a file
 _MAX_FRAMES = 2**35  # libsndfile states more for a file of unknown length
 # kbit/s of layer III by their number, of MPEG 2 and of MPEG 1
@@ -96,13 +97,15 @@ class Recording:
 
     def read(self, count: float) -> np.ndarray:
         """The next `count` frames ``(N, C)`` float32 in -1 to 1; fewer at the end."""
-        blocks = [np.zeros((0, self.channels), np.float32)]
-        end = min(self._position + count, self._frames)
+        end, parts = min(self._position + count, self._frames), [np.zeros((0, self.channels), np.float32)]
         while self._sounds and self._position < end:
-            blocks.append(self._next_block(end - self._position))
+            blocks = [self._next_block(end - self._position)]
+            while self._sounds and self._position < end and len(blocks) < _JOINED:
+                blocks.append(self._next_block(end - self._position))
+            parts.append(np.concatenate(blocks))
         if self.ended and not self._checked:
             self._check_end()
-        return np.concatenate(blocks)
+        return np.concatenate(parts)
 
     def _next_block(self, limit):
         """A block of at most `limit` frames, empty at the end of a sound."""

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from helpers import PROJECT, tone, write_wav
 from scipy.io import wavfile
+from scipy.signal import resample_poly
 
 from joanna import audio
 from joanna.errors import UserError
@@ -56,6 +57,14 @@ def test_channels_are_mixed_and_resampled_with_a_note(tmp_path):
     assert notes == ["mixed 3 channels down to mono", "resampled from 11025 Hz to 4000 Hz"]
     inner = slice(100, 4600)
     np.testing.assert_allclose(loaded[inner], tone()[inner] * 0.7, atol=0.01)
+
+
+@pytest.mark.parametrize(("rate", "target_rate"), [(44100, 16000), (10000, 16000), (44101, 4000)])
+def test_resampling_in_blocks_gives_the_same_samples(rate, target_rate, monkeypatch):
+    signal = np.random.default_rng(0).standard_normal(200_003).astype(np.float32)
+    at_once = resample_poly(signal.astype(float), target_rate, rate)
+    monkeypatch.setattr(audio, "_BLOCK", 50_000)
+    np.testing.assert_array_equal(audio.resample(signal, rate, target_rate), at_once.astype(np.float32))
 
 
 @pytest.mark.parametrize(

@@ -359,7 +359,7 @@ def test_a_long_song_analysed_in_parts_has_the_same_features(monkeypatch):
     song = np.random.default_rng(0).normal(size=70_000) * np.linspace(0.1, 1, 70_000)
     at_once, baselines = scores.Features(song, 16000, 0.032), scores.Reference(song, 16000, 0.032).baselines
     monkeypatch.setattr(scores, "_PART", 2**14)
-    monkeypatch.setattr(audio, "_SQUARED", 10_000)
+    monkeypatch.setattr(audio, "_BLOCK", 10_000)
     in_parts = scores.Features(song, 16000, 0.032)
     np.testing.assert_allclose(in_parts.mel, at_once.mel, atol=1e-9)
     np.testing.assert_allclose(in_parts.chroma, at_once.chroma, atol=1e-9)
