@@ -20,6 +20,7 @@ if __name__ == "__main__":
 import contextlib
 import io
 import json
+import math
 import os
 import re
 import shlex
@@ -200,7 +201,9 @@ def _print_training_settings(run, trained):
         print(f"note: the weights were trained with {different}: settings.yaml and report.html keep these")
     dropout, keys = trained.settings["dropout"], ("variation", "whole-variation")
     values = {key: run.settings[key] for key in keys if run.settings[key] != "auto"}
-    over = [f"{key} is {value}" for key, value in values.items() if max(curve(value)[1]) > dropout]
+    curves = {f"{key} is {value}": curve(value) for key, value in values.items()}
+    # a burst that is repeated is meant to lead elsewhere
+    over = [text for text, own in curves.items() if max(own.values) > dropout and own.period == math.inf]
     if over:
         print(f"note: {' and '.join(over)}; the networks were trained with dropout {dropout:g} only")
 

@@ -187,7 +187,7 @@ def dropout_rates(settings: dict, jobs: Sequence[Job]) -> np.ndarray:
     frames = (steps + 1 - lengths) * kept - cut
     seconds = frames * hop(settings) / settings["sample-rate"]
     curves = (variation(settings, job.method) for job in jobs)
-    rates = [np.interp(times, *curve) for times, curve in zip(seconds.T, curves, strict=True)]
+    rates = [curve.at(times) for times, curve in zip(seconds.T, curves, strict=True)]
     return np.stack(rates, axis=1)
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import yaml
@@ -94,6 +95,7 @@ SETTINGS = {
     "magnitude-result": Setting(str),
 }
 REPLACED = ("old", "previous", "beside")  # NAME.old.weights.h5 and so on are weights that others replace
+_REPEAT = ",repeat"  # at the end of a curve
 _FRAME_SECONDS, _BOTTLENECK = 0.128, 1048  # 2048 samples at 16 kHz; units of its bottleneck, where auto
 _NAMES = {bool: "True or False", int: "a whole number", float: "a number", str: "text"}
 _NAMES[list] = "a list such as [24,48]"
@@ -354,7 +356,8 @@ def _checked_value(key, value, setting):
     expected += " of seconds, or minutes:seconds" * setting.duration
     if setting.type in (int, float):
         expected += f", {bounds}" + "".join(f", or {choice}" for choice in setting.choices)
-        expected += ", or seconds:number pairs in order, such as 0:0,20:0.4" * setting.curve
+        if setting.curve:
+            expected += ", or seconds:number pairs in order, such as 0:0,20:0.4 or 0:0,20:0.4,repeat"
         if possible:
             possible, expected = setting.low <= value <= setting.high, bounds
     elif setting.choices:
@@ -368,27 +371,41 @@ def _checked_value(key, value, setting):
     return value
 
 
-def curve(value: float | str) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Seconds and values of a curve such as 0:0,20:0.4, linear in between; a number is constant."""
+class Curve(NamedTuple):
+    """Values that change in time, linear between points and constant before the first."""
+
+    seconds: tuple[float, ...]
+    values: tuple[float, ...]
+    period: float = math.inf  # seconds after which it begins again; inf: it stays at the last value
+
+    def at(self, times: np.ndarray | float) -> np.ndarray:
+        """Values at times in seconds; before 0 that at 0."""
+        return np.interp(np.fmod(np.maximum(times, 0), self.period), self.seconds, self.values)
+
+
+def curve(value: float | str) -> Curve:
+    """The curve of a setting: a number, or points such as 0:0,20:0.4, and ,repeat; ValueError if neither."""
     text = str(value)
-    pairs = (text if ":" in text else f"0:{text}").split(",")
+    points = text.removesuffix(_REPEAT)
+    pairs = (points if ":" in text else f"0:{points}").split(",")
     seconds, values = zip(*(map(float, pair.split(":")) for pair in pairs), strict=True)
-    return seconds, values
+    return Curve(seconds, values, seconds[-1] if text.endswith(_REPEAT) else math.inf)
 
 
-def variation(settings: dict, method: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """The `curve` of the variation of a method, part or whole."""
+def variation(settings: dict, method: str) -> Curve:
+    """The curve of the variation of a method, part or whole."""
     own = settings["whole-variation"] if method == "whole" else "auto"
     return curve(settings["variation"] if own == "auto" else own)
 
 
 def _is_curve(text, setting):
     try:
-        seconds, values = curve(text)
+        seconds, values, period = curve(text)
     except ValueError:  # not numbers, or not in pairs
         return False
     ascending = all(earlier < later for earlier, later in pairwise((-1.0, *seconds, math.inf)))
-    return ascending and seconds[0] >= 0 and all(setting.low <= number <= setting.high for number in values)
+    possible = all(setting.low <= number <= setting.high for number in values)
+    return possible and ascending and seconds[0] >= 0 and period > 0
 
 
 def _seconds(text):
@@ -409,9 +426,9 @@ def takes_differ(settings: dict) -> bool:
     end = settings["generate-seconds"]
 
     def varies(method):
-        seconds, values = variation(settings, method)
-        begun = (value for second, value in zip(seconds, values, strict=True) if second < end)
-        return any([*begun, np.interp(end, seconds, values)])
+        rates = variation(settings, method)
+        begun = (value for second, value in zip(rates.seconds, rates.values, strict=True) if second < end)
+        return any([*begun, rates.at(end)])
 
     return all(map(varies, methods(settings))) or bool(settings["guided"] and settings["jumps"])
 

@@ -154,6 +154,18 @@ def test_variation_may_change_along_the_clip(tmp_path, network):
         assert not np.array_equal(early[job][3], some[job][3])
 
 
+def test_a_repeated_curve_of_variation_begins_again_along_the_clip():
+    words, jobs = ["demo", "generate-seconds=3"], [Job("part", 12, 0), Job("whole", 12, 0)]
+    once, repeated = (
+        generation.dropout_rates(load([*words, f"variation=0:0.1,0.6:0.9,0.64:0.1{end}"]), jobs)
+        for end in ("", ",repeat")
+    )
+    cut = 12 + 1  # steps before the clip; its frames are 64 ms apart
+    np.testing.assert_allclose(repeated[: cut + 10], once[: cut + 10], atol=1e-9)
+    np.testing.assert_allclose(repeated[cut + 10 : cut + 40], repeated[cut : cut + 30], atol=1e-9)
+    assert np.ptp(repeated[cut : cut + 10]) > 0.7
+
+
 def test_a_curve_of_variation_knows_that_an_output_has_no_more_frames_than_its_input():
     words, job = ["demo", "variation=0:0,10:0.4", "sequence-lengths=[12]"], Job("whole", 12, 0)
     rates = [generation.dropout_rates(load([*words, f"whole-frames={kept}"]), [job]) for kept in (12, 48)]

@@ -1,4 +1,5 @@
 import json
+import math
 
 import numpy as np
 import pytest
@@ -94,13 +95,19 @@ def test_a_number_may_begin_with_zeros():
     assert found["learning-rate"] == 1e-4
 
 
-@pytest.mark.parametrize("text", ["0:0,20:0.4", "10:0.4", "0.5:1e-2,1:0"])
+@pytest.mark.parametrize("text", ["0:0,20:0.4", "10:0.4", "0.5:1e-2,1:0", "0:0.4,1:0.9,repeat"])
 def test_a_curve_is_kept_as_it_was_given(tmp_path, text):
     run = tiny_run(tmp_path, f"variation={text}")
     run.save_settings()
     assert load([str(run.settings_file)])["variation"] == run.settings["variation"] == text
-    assert curve("0.5:1e-2,1:0") == ((0.5, 1), (0.01, 0))
-    assert curve(0.25)[1] == (0.25,)
+    assert curve("0.5:1e-2,1:0") == ((0.5, 1), (0.01, 0), math.inf)
+    assert curve(0.25).values == (0.25,)
+
+
+def test_a_curve_stays_at_its_last_value_or_repeats():
+    times = np.array([-1, 0, 0.5, 1, 1.5, 2, 2.5, 7])
+    np.testing.assert_allclose(curve("0:0,2:0.4").at(times), [0, 0, 0.1, 0.2, 0.3, 0.4, 0.4, 0.4])
+    np.testing.assert_allclose(curve("0:0,2:0.4,repeat").at(times), [0, 0, 0.1, 0.2, 0.3, 0, 0.1, 0.2])
 
 
 @pytest.mark.parametrize(
@@ -201,6 +208,9 @@ def test_any_file_name_makes_a_name_for_the_run(stem, name):
         ("variation=-1:0,2:0.4", "seconds:number pairs in order"),
         ("variation=0:0,nan:0.4", "seconds:number pairs in order"),
         ("variation=0:0:1,1:0:1", "seconds:number pairs in order"),
+        ("variation=0:0.4,repeat", "such as 0:0,20:0.4 or 0:0,20:0.4,repeat"),
+        ("variation=0.4,repeat", "seconds:number pairs in order"),
+        ("variation=0:0,1:0.4,again", "seconds:number pairs in order"),
         ("sequence-lengths=12", "expected a list"),
         ("sequence-lengths=[0]", "whole numbers from 1 to 65536"),
         ("method=all", "expected part, whole or both"),
@@ -252,6 +262,9 @@ def test_impossible_combinations_are_refused():
         load(["takes=2", "variation=0:0,20:0"])
     with pytest.raises(UserError, match="would be equal"):  # it rises after the end of the clip
         load(["takes=2", "variation=10:0,20:0.4", "generate-seconds=5"])
+    with pytest.raises(UserError, match="all takes of a clip would be equal: raise variation"):
+        load(["takes=2", "variation=0:0,5:0,repeat"])
+    assert load(["takes=2", "variation=0:0,5:0.1,repeat", "generate-seconds=0.5"])["takes"] == 2
     assert load(["takes=2", "variation=0:0,20:0.1"])["takes"] == 2
     with pytest.raises(UserError, match="would be equal"):
         load(["takes=2", "whole-variation=0"])
