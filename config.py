@@ -50,7 +50,7 @@ settings = {
     "seed-section": 0,  # section whose first frames start the generation, counted from 0
     "seed-source": "",  # a recording to start from instead; empty: the section
     "continue": False,  # write the seed-source, and the generated audio as its continuation
-    "variation": 0.4,  # dropout rate of the encoder while it generates: 0 none; 0:0,20:0.4 rises over 20 s
+    "variation": 0.4,  # dropout rate while generating: 0 none; 0:0,20:0.4 rises over 20 s; 0:0,2:0.4,repeat
     "whole-variation": "auto",  # variation of whole clips; auto: the same
     "guided": False,  # feed similar frames of the song to the network, in place of its own
     "jumps": 0.1,  # if guided: fraction of frames that jump elsewhere in the song, 0 to 1

@@ -201,11 +201,14 @@ def _print_training_settings(run, trained):
         print(f"note: the weights were trained with {different}: settings.yaml and report.html keep these")
     dropout, keys = trained.settings["dropout"], ("variation", "whole-variation")
     values = {key: run.settings[key] for key in keys if run.settings[key] != "auto"}
-    curves = {f"{key} is {value}": curve(value) for key, value in values.items()}
-    # a burst that is repeated is meant to lead elsewhere
-    over = [text for text, own in curves.items() if max(own.values) > dropout and own.period == math.inf]
+    over = [f"{key} is {value}" for key, value in values.items() if _lasting(curve(value)) > dropout]
     if over:
         print(f"note: {' and '.join(over)}; the networks were trained with dropout {dropout:g} only")
+
+
+def _lasting(rates):
+    """The highest rate of a curve; of one that repeats the lowest, as the others are bursts."""
+    return max(rates.values) if rates.period == math.inf else min(rates.values)
 
 
 def _reconstruct(run, trained, frames, write):

@@ -193,7 +193,7 @@ def _mix_down(samples):
     """Mono audio ``(S,)`` float32 of samples ``(S, C)``, and sentences on the channels."""
     count = samples.shape[1]
     if count == 1 or not len(samples):
-        return samples[:, 0].copy(), []
+        return samples[:, 0], []
     with np.errstate(invalid="ignore", over="ignore"):  # NaN and Inf are refused later
         powers = _powers(samples)
         used = _with_sound(powers)

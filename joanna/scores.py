@@ -326,10 +326,8 @@ def _copies_in_words(scores, own):
         return "", ""
     share, song_share = scores["copied"], own["copied-halves"]
     if share > max(_COPIED_LIMIT, song_share):
-        hint = (
-            "it copies the song: generate more takes, or lead it elsewhere with "
-            "variation=0:0.4,1.2:0.4,1.25:0.9,1.5:0.9,repeat (if guided, raise jumps)"
-        )
+        hint = "it copies the song: generate more takes, or raise variation, in bursts as in evening"
+        hint += " (jumps if guided)"
         return f"{share:.0%} copied from the song", hint
     if share > _COPIED_LIMIT:
         return f"{share:.0%} copied, but the song repeats {song_share:.0%} of itself", ""

@@ -372,11 +372,11 @@ def _checked_value(key, value, setting):
 
 
 class Curve(NamedTuple):
-    """Values that change in time, linear between points and constant before the first."""
+    """Values that change in time: linear between points, constant before the first and after the last."""
 
     seconds: tuple[float, ...]
     values: tuple[float, ...]
-    period: float = math.inf  # seconds after which it begins again; inf: it stays at the last value
+    period: float = math.inf  # seconds after which it begins again, if it does
 
     def at(self, times: np.ndarray | float) -> np.ndarray:
         """Values at times in seconds; before 0 that at 0."""
@@ -428,7 +428,7 @@ def takes_differ(settings: dict) -> bool:
     def varies(method):
         rates = variation(settings, method)
         begun = (value for second, value in zip(rates.seconds, rates.values, strict=True) if second < end)
-        return any([*begun, rates.at(end)])
+        return any([*begun, np.interp(end, rates.seconds, rates.values)])
 
     return all(map(varies, methods(settings))) or bool(settings["guided"] and settings["jumps"])
 

@@ -149,7 +149,7 @@ def test_a_recording_is_continued(root, run):
     words = [*WORDS, f"seed-source={seed}", "continue=True", "phase-method=all", "method=part"]
     words += ["variation=0:0.1,0.5:0.8"]
     output = run_stage(tiny_run(root, *words), "generate", out=str(root / "best.wav"))
-    assert "variation is 0:0.1,0.5:0.8; the networks were trained with dropout 0.4 only" in output
+    assert "note: variation is 0:0.1,0.5:0.8; the networks were trained with dropout 0.4 only" in output
     ways = product(("network", "follow", "griffin-lim"), (1, 2))
     names = [f"part-4-continued-{way}-take-{take}" for way, take in ways]
     scores = yaml.safe_load((run.output / "scores.yaml").read_text())

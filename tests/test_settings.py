@@ -264,6 +264,7 @@ def test_impossible_combinations_are_refused():
         load(["takes=2", "variation=10:0,20:0.4", "generate-seconds=5"])
     with pytest.raises(UserError, match="all takes of a clip would be equal: raise variation"):
         load(["takes=2", "variation=0:0,5:0,repeat"])
+    assert load(["demo", "takes=2", "variation=0:0,10:0.1,repeat"])["generate-seconds"] == 10
     assert load(["takes=2", "variation=0:0,5:0.1,repeat", "generate-seconds=0.5"])["takes"] == 2
     assert load(["takes=2", "variation=0:0,20:0.1"])["takes"] == 2
     with pytest.raises(UserError, match="would be equal"):
