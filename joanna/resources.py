@@ -52,8 +52,8 @@ def memory_needed(settings: dict, work: str, frames: int) -> float:
     """Estimate the peak memory in bytes of 'training' or 'generating' with a song of `frames`.
 
     Measured at the default widths: training 20 s of song takes 1.8 GB, with `hifi` 3.9, and is estimated
-    at 2.3 and 4.4. Forty minutes of `evening` took 1.9. Generating from an hour took 3.9 at a narrow width,
-    and is estimated at 4.0.
+    at 2.3 and 4.4. All stages of `evening` in one process took 2.8. Generating from an hour took 3.9 at a
+    narrow width, and is estimated at 4.0.
     """
     width, latent, widths = settings["frame-length"], bottleneck(settings), _widths(settings)
     trained, lstms = _trained_weights(settings), 2 + settings["lstm-layers"]
