@@ -18,7 +18,7 @@ from joanna.run import RUN_AGAIN, Training
 from joanna.settings import schedule
 
 _SECONDS_BETWEEN_SAVES = 45  # or up to
-_MOST_BETWEEN_SAVES = 360  # so that they take
+_MOST_BETWEEN_SAVES = 480  # so that they take
 _MAX_SAVING = 0.02  # of the time, and write
 _MAX_WRITTEN = 0.95e6  # bytes per second: 10 GB in two hours, with the saves at the ends
 _EXPLODED = 100.0  # times the variance of the song's normalized frames
