@@ -97,8 +97,7 @@ def load_recording(
         raise UserError(f"{name}: contains NaN, Inf or values far beyond full scale; export it again")
     changes += _remove_offsets(audio, rate)
     if rate != sample_rate:
-        channels = [resample(channel, rate, sample_rate) for channel in np.atleast_2d(audio.T)]
-        audio = np.stack(channels, axis=1).reshape(-1, *audio.shape[1:])
+        audio = resample(audio, rate, sample_rate)
         missing = f"; it has nothing above {rate / 2:g} Hz" if rate < sample_rate else ""
         changes.append(f"resampled from {rate} Hz to {sample_rate} Hz{missing}")
     audio = audio[: int(min(limit, len(audio)))]
@@ -237,14 +236,14 @@ def _cancel(mix, powers):
 
 
 def resample(audio: np.ndarray, rate: int, target_rate: int) -> np.ndarray:
-    """Audio ``(S,)`` at `rate` Hz -> ``(ceil(S * target_rate / rate),)`` of its dtype at `target_rate` Hz."""
+    """Audio ``(S, ...)`` at `rate` Hz -> ``(ceil(S * target_rate / rate), ...)`` at `target_rate` Hz."""
     from scipy.signal import resample_poly  # takes half a second to import
 
     divisor = np.gcd(rate, target_rate)
     up, down = target_rate // divisor, rate // divisor
     step = _BLOCK // down * down
     around = -(-_FILTER * max(up, down) // (up * down)) * down
-    resampled = np.empty(-(-len(audio) * up // down), audio.dtype)
+    resampled = np.empty((-(-len(audio) * up // down), *audio.shape[1:]), audio.dtype)
     for start in range(0, len(audio), step):
         first, stop = max(0, start - around), min(len(audio), start + step)
         part = resample_poly(audio[first : stop + around].astype(np.float64), up, down)

@@ -11,7 +11,7 @@ import threading
 import warnings
 from collections.abc import Callable
 from functools import partial
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -92,17 +92,20 @@ class Recording:
             self.notes.append("cut off or damaged before start")
 
     def _drop(self, frames):
-        while self._sounds and frames > 0:
-            frames -= len(self._next_block(frames))
+        for _ in self._blocks(self._position + frames):
+            pass
+
+    def _blocks(self, end):
+        """The blocks up to a position."""
+        while self._sounds and self._position < end:
+            yield self._next_block(end - self._position)
 
     def read(self, count: float) -> np.ndarray:
         """The next `count` frames ``(N, C)`` float32 in -1 to 1; fewer at the end."""
-        end, parts = min(self._position + count, self._frames), [np.zeros((0, self.channels), np.float32)]
-        while self._sounds and self._position < end:
-            blocks = [self._next_block(end - self._position)]
-            while self._sounds and self._position < end and len(blocks) < _JOINED:
-                blocks.append(self._next_block(end - self._position))
-            parts.append(np.concatenate(blocks))
+        parts = [np.zeros((0, self.channels), np.float32)]
+        blocks = self._blocks(min(self._position + count, self._frames))
+        while joined := [*islice(blocks, _JOINED)]:
+            parts.append(np.concatenate(joined))
         if self.ended and not self._checked:
             self._check_end()
         return np.concatenate(parts)
