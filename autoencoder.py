@@ -38,7 +38,7 @@ def main(run: Run) -> None:
     from joanna.fast import released_custom_gradients  # TensorFlow takes seconds to import
     from joanna.previews import Previews
 
-    latents, previews = {}, Previews(run, frames)
+    latents, previews = {}, Previews(run, frames, budget)
     for checkpoint in checkpoints:
         with released_custom_gradients():
             latents[checkpoint.component] = _train(checkpoint, frames, budget, previews)

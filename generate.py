@@ -37,7 +37,7 @@ from joanna.resources import check_memory
 from joanna.run import Run
 from joanna.settings import curve, hop, load, methods
 from joanna.source import load_seed, source_files, source_path
-from joanna.spectra import COMPONENTS, seed_start, split, stft
+from joanna.spectra import COMPONENTS, component_frames, seed_start
 
 # Which clips a run generates. They are rows of one batch, whose size may change the last bits of each: to
 # make one again, all are generated.
@@ -187,9 +187,11 @@ def seed_frames(run: Run, frames: Frames) -> tuple[dict[str, np.ndarray], np.nda
     end = len(samples) - unused * (not settings["continue"])
     used = min(hops, max(settings["sequence-lengths"]) + _MAX_HEARD)
     start = end - settings["frame-length"] - used * hop(settings)
-    spectra = stft(samples[start:end], settings["frame-length"], settings["overlap"])
-    parts = split(spectra, settings["magnitude-power"])
-    seeds = {name: frames.components[name].normalize(values) for name, values in parts.items()}
+    keys = "frame-length", "overlap", "magnitude-power"
+    seeds = {
+        name: song.normalize(component_frames(samples[start:end], name, *(settings[key] for key in keys)))
+        for name, song in frames.components.items()
+    }
     return seeds, samples if settings["continue"] else samples[:0]
 
 
@@ -289,7 +291,7 @@ def _write_report(run, trained, clips, reference, signals, speed):
     }
     if run.settings["random-seed"] != trained.settings["random-seed"]:
         seed = f"random-seed={run.settings['random-seed']}"
-        facts["clips"] = f"then {shlex.join(['python', 'generate.py', str(run.settings_file), seed])}"
+        facts["clips"] = f"then {shlex.join([cli.python(), 'generate.py', str(run.settings_file), seed])}"
     report.write(run.report_file, entries, trained.history, trained.settings, facts)
     print(f"wrote {run.report_file}")
     if run.settings["tensorboard"]:

@@ -49,7 +49,7 @@ def main(run: Run) -> None:
     from joanna.fast import released_custom_gradients  # TensorFlow takes seconds to import
     from joanna.previews import Previews
 
-    previews = Previews(run, frames)
+    previews = Previews(run, frames, budget)
     for checkpoint in checkpoints:
         with released_custom_gradients():
             Trainer(checkpoint, frames, latents).train(budget, previews)

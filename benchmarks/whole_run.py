@@ -13,7 +13,6 @@ import contextlib
 import cProfile
 import io
 import json
-import math
 import os
 import pstats
 import resource
@@ -25,7 +24,7 @@ from pathlib import Path
 import common
 
 from joanna.run import TRAININGS, Run, Training
-from joanna.settings import hop, load, methods
+from joanna.settings import clip_blocks, load, methods
 from joanna.source import source_path
 
 # kind of work -> functions, with the end of their file's name; their time includes what they call
@@ -95,10 +94,9 @@ def product_flops(run: Run, frames: int) -> float:
     lstm, dense = common.forward_flops(networks.predictor)
     per_frame["generator"] += dense // 2 + (2 * lstm + dense) // 8
     flops = sum(epochs_trained(run, training) * frames * per_frame[training.kind] for training in TRAININGS)
-    blocks = math.ceil(settings["generate-seconds"] * settings["sample-rate"] / hop(settings))
     pairs = product(methods(settings), settings["sequence-lengths"])
     jobs = [Job(*pair, 0) for pair in pairs] * settings["takes"]
-    clips = blocks * common.generation_flops(networks.predictor, jobs)
+    clips = clip_blocks(settings) * common.generation_flops(networks.predictor, jobs)
     return flops + clips * len(generated_components(settings["phase-method"]))
 
 

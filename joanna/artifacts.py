@@ -160,7 +160,7 @@ class Frames:
 
     def save(self, run: Run) -> None:
         """Write frames.h5; see `save_arrays`."""
-        arrays = {"audio": self.audio.astype(np.float32)}
+        arrays = {"audio": self.audio}
         for name, component in self.components.items():
             arrays[f"{name}/frames"] = component.frames
             arrays[f"{name}/mean"], arrays[f"{name}/deviation"] = component.mean, component.std

@@ -118,6 +118,8 @@ def _read_sound(recording, count):
     """
     rate, before, after = recording.rate, 0, 0
     samples = recording.read(count)
+    if recording.keeps_silence:
+        return samples, {}
     while silent := _leading_silence(samples, rate):
         before += silent
         samples = np.concatenate([samples[silent:], recording.read(silent)])

@@ -101,7 +101,7 @@ class StopOnSignal:
 
 
 class FinishEpoch(SessionCallback):
-    """Records and shows each epoch; saves after each iteration, every 45 to 360 s, and on a signal.
+    """Records and shows each epoch; saves after each iteration, every 45 to 480 s, and on a signal.
 
     Ends the training after the epoch in which a signal arrived, or in which its time was over.
     """

@@ -108,7 +108,7 @@ def run_stage(
     """
     escape_unprintable()
     script = Path(sys.argv[0]).name
-    program = "./run.sh" if script == "run.sh" else f"{_python()} {script}"
+    program = "./run.sh" if script == "run.sh" else f"{python()} {script}"
     parser = make_parser(about, groups, program, options)
     if {"-h", "--help"} & set(sys.argv[1:]) and hasattr(signal, "SIGPIPE"):
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # for `--help | head`
@@ -132,14 +132,12 @@ def run_stage(
         rerun = f"; run: {_command(error.rerun, words)}" if error.rerun else ""
         _exit(f"{error}{rerun}", 2)
     except (Stopped, BrokenPipeError) as stopped:
-        command = ["./run.sh", *sys.argv[1:]] if in_run else [_python(), *sys.argv]
+        command = ["./run.sh", *sys.argv[1:]] if in_run else [python(), *sys.argv]
         command += ["load-weights=True"] if run and not run.settings["load-weights"] else []
         number = silence_broken_pipe() if isinstance(stopped, BrokenPipeError) else stopped.args[0]
         _exit(f"stopped; to resume: {shlex.join(command)}", 128 + number)
-    except OSError as error:
-        _exit(f"{error.filename or 'a file'}: {error.strerror or error}", 2)
     except Exception as error:
-        if not (message := too_little_memory(error)):
+        if not (message := explanation(error)):
             raise
         _exit(message, 2)
 
@@ -168,8 +166,12 @@ def handle_signals(handler: Callable) -> None:
         signal.signal(number, handler)
 
 
-def too_little_memory(error: Exception) -> str:
-    """The sentence for an exception that says that memory is short; empty for any other."""
+def explanation(error: Exception) -> str:
+    """The sentence for a `UserError`, an OSError, or too little memory; empty for a bug."""
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, OSError):
+        return f"{error.filename or 'a file'}: {error.strerror or error}"
     if type(error).__name__ not in _OUT_OF_MEMORY:
         return ""
     reasons = [f" ({line[:200]})" for line in str(error).splitlines() if "llocat" in line]
@@ -190,7 +192,7 @@ def _settings_words(values, rest, options):
         clip = os.path.join(".", clip)  # takes=1.wav is a setting, -a.wav an option, ./takes=1.wav a file
     if rest:
         changes = [word for word in rest if "=" in word]  # a clip has all the others
-        command = shlex.join([_python(), "generate.py", clip, *changes])
+        command = shlex.join([python(), "generate.py", clip, *changes])
         raise UserError(f"--from makes a clip again with its own settings; for other settings: {command}")
     return [clip]
 
@@ -208,13 +210,13 @@ def print_overruled(minutes: float, words: list[str]) -> None:
 def _command(stage, words):
     """The command that runs a stage with the settings of this one."""
     words = [word for word in words if not word.startswith("load-weights=")]
-    return shlex.join([_python(), f"{stage}.py", *words])
+    return shlex.join([python(), f"{stage}.py", *words])
 
 
-def _python():
-    """The Python to call in a command; run.sh uses that of .venv without activating it."""
-    activated = os.environ.get("VIRTUAL_ENV") or Path(sys.prefix).resolve() != (PROJECT / ".venv").resolve()
-    return "python" if activated else ".venv/bin/python"
+def python() -> str:
+    """The Python to call in a command, whether or not .venv is activated."""
+    in_venv = Path(sys.prefix).resolve() == (PROJECT / ".venv").resolve()
+    return ".venv/bin/python" if in_venv else "python"
 
 
 def _exit(message, code):

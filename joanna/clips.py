@@ -100,7 +100,9 @@ class ClipMaker:
         length, overlap = (self._run.settings[key] for key in ("frame-length", "overlap"))
         step, runs = hop(self._run.settings), np.split(places, 1 + np.flatnonzero(np.diff(places) != 1))
         passages = [self._reconstruction[run[0] * step : run[-1] * step + length] for run in runs]
-        return np.angle(np.concatenate([spectra.stft(each, length, overlap) for each in passages]))
+        return np.concatenate(
+            [spectra.component_frames(each, "phase", length, overlap, 1.0) for each in passages]
+        )
 
     def _clip(self, name: str, phase_method: PhaseMethod, inputs: PhaseInputs) -> Clip:
         """A clip without the number of its take, loudness and metadata."""

@@ -19,6 +19,8 @@ _READ = 256  # frames of the levels that are read at a time
 class Excerpts(Recording):
     """Sections of a recording in a row, to be read as one; each fades into the next within 10 ms."""
 
+    keeps_silence = True  # it lies within a section
+
     def __init__(self, path: Path, name: str, starts: np.ndarray, size: int):
         """Open the recording and read sections of `size` frames; `starts` are those of `closest`."""
         super().__init__(path, name)
@@ -49,7 +51,7 @@ def crossfade(parts: list[np.ndarray], fade: int) -> np.ndarray:
 
 
 def closest(recording: Recording, count: int, size: int, highest: float) -> tuple[np.ndarray, int]:
-    """First frames ``(count,)`` of the sections that together are closest to the rest of a recording.
+    """First frames ``(count,)`` of the sections that together are closest to all of a recording.
 
     Returned are also the frames of the sound, without silence at both ends. Compared are mean and standard
     deviation of the level of the sound in each band, up to `highest` Hz. All of the recording is read. A

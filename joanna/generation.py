@@ -1,7 +1,6 @@
 """Generating frames with trained networks: the part and the whole method."""
 
 import dataclasses
-import math
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
@@ -18,7 +17,7 @@ from joanna.fast import Windows
 from joanna.feedback import LoopDetector, SongFeedback, loop_limit
 from joanna.phase import PHASE_METHODS, each_distance, generated_components
 from joanna.run import TRAININGS, Run, Training
-from joanna.settings import hop, methods, variation
+from joanna.settings import clip_blocks, hop, methods, variation
 from joanna.spectra import COMPONENTS, join, match_statistics
 
 
@@ -171,10 +170,8 @@ def generate(run: Run, trained: TrainedNetworks, song: Frames, seeds: dict) -> t
 
 
 def _frame_count(settings):
-    """Frames of a job."""
-    samples = round(settings["generate-seconds"] * settings["sample-rate"])
-    # trim_and_fade cuts off a frame length at both ends
-    return math.ceil((samples + 2 * settings["frame-length"]) / hop(settings)) + settings["overlap"]
+    """Frames of a job: trim_and_fade cuts off a frame length at both ends."""
+    return clip_blocks(settings) + 3 * settings["overlap"]
 
 
 def dropout_rates(settings: dict, jobs: Sequence[Job]) -> np.ndarray:

@@ -75,7 +75,7 @@ def read(words: list[str], root: Path = PROJECT) -> Sweep:
         content, seed = json.dumps(settings), PurePath(settings["seed-source"])
         if not settings["load-weights"]:
             raise UserError("load-weights is False, but a sweep resumes; give it another name= to train anew")
-        if options["address"] and (seed.is_absolute() or {"..", "~"} & set(seed.parts)):
+        if options["address"] and (seed.is_absolute() or ".." in seed.parts or str(seed).startswith("~")):
             raise UserError(f"seed-source is {seed}; on a cluster, expected a path below JOANNA's folder")
         if names[name.lower()] > 1:
             name += "-" + hashlib.sha256(json.dumps(point).encode()).hexdigest()[:6]

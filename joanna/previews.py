@@ -28,10 +28,9 @@ _MAX_PREVIEWING = 0.02  # of the time is spent on them, at most
 class Previews:
     """The previews of a stage."""
 
-    def __init__(self, run: Run, frames: Frames):
-        self._run, self.frames = run, frames
+    def __init__(self, run: Run, frames: Frames, budget: TimeBudget):
+        self._run, self.frames, self._budget = run, frames, budget
         self._entries: list[dict] = []  # of the report so far
-        self._budget = TimeBudget(run.settings)
         self._read_history = functools.cache(read_history)  # of finished weights files
 
     def callbacks(self, training: Training, checkpoint: Checkpoint, network: keras.Model) -> list:
@@ -39,7 +38,7 @@ class Previews:
 
         `network` maps frames to frames: ``(N, F)`` of an autoencoder, else ``(N, T, F)``.
         """
-        title = f"{training.component}-{training.kind}"
+        title = training.title
         if not checkpoint.state.of(training.key).epochs:
             for path in self._run.previews.glob(f"{title}-epoch-*.wav"):
                 path.unlink()
@@ -62,7 +61,7 @@ class Previews:
     def publish(self, training: Training, checkpoint: Checkpoint, signal: np.ndarray) -> None:
         """Write a preview ``(S,)`` and the report so far, with the newest preview of each training."""
         run, rate, progress = self._run, self._run.settings["sample-rate"], checkpoint.state.of(training.key)
-        title = f"{training.component}-{training.kind}"
+        title = training.title
         path = run.previews / f"{title}-epoch-{progress.epochs:05}.wav"
         files.write_bytes(path, audio.wav_bytes(signal, rate))
         if run.settings["tensorboard"]:

@@ -44,6 +44,8 @@ class Recording:
     if it states none; `notes` are sentences on what is missing.
     """
 
+    keeps_silence = False  # at its ends, when it is loaded
+
     def __init__(self, path: Path, name: str):
         """Open a recording, `name` in messages; UserError if it cannot be read."""
         with contextlib.ExitStack() as closing:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 import config
-from joanna import audio, page, scores
+from joanna import audio, cli, page, scores
 from joanna.backend import tensorflow as tf
 from joanna.errors import UserError
 from joanna.settings import SETTINGS, load, takes_differ
@@ -72,12 +72,11 @@ def _player(clip, settings):
         if settings["continue"]:  # after the recording
             begins = max(0.0, clip["seconds"] - settings["generate-seconds"])
         words = ["guided by the song" * settings["guided"], clip["summary"]]
-        python = ".venv/bin/python" if Path(sys.prefix).name == ".venv" else "python"
         wav_file = f"output/{settings['name']}/{clip['name']}.wav"
         takes = min(SETTINGS["takes"].high, settings["takes"] + _MORE)
         varied = ["variation=0.4"] + ["whole-variation=auto"] * (settings["whole-variation"] != "auto")
         words_for_more = [f"takes={takes}", *([] if takes_differ(settings) else varied)]
-        more = shlex.join([python, "generate.py", wav_file, *words_for_more])
+        more = shlex.join([cli.python(), "generate.py", wav_file, *words_for_more])
     summary = "; ".join(filter(None, words))
     summary = summary and f"{summary[0].upper()}{summary[1:]}."
     shown = {"wav": wav, "picture": picture, "scores": copied, "summary": summary, "more": more}

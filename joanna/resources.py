@@ -12,7 +12,7 @@ from pathlib import Path
 from joanna.errors import UserError
 from joanna.phase import generated_components, selected_methods
 from joanna.run import TRAININGS, Training
-from joanna.settings import bottleneck, hop, methods
+from joanna.settings import bottleneck, clip_blocks, methods
 
 # Memory
 _BASE_BYTES = 0.6e9  # Python, TensorFlow and its thread pools
@@ -63,8 +63,7 @@ def memory_needed(settings: dict, work: str, frames: int) -> float:
         rows = max(settings["batch-size"], settings["window-batch"] * settings["window-length"])
         activations = 4 * rows * (2 * sum(widths) + lstms * _LSTM_ARRAYS * latent)
         return base + _WEIGHT_COPIES * weights + 2 * activations
-    generated = math.ceil(settings["generate-seconds"] * settings["sample-rate"] / hop(settings))
-    generated += 4 * settings["overlap"]
+    generated = clip_blocks(settings) + 4 * settings["overlap"]
     phase_methods = selected_methods(settings["phase-method"])
     clips = len(methods(settings)) * len(settings["sequence-lengths"]) * settings["takes"]
     path = generated * frames  # of phase.follow
@@ -149,7 +148,7 @@ def generation_seconds(settings: dict) -> float:
     width, latent = settings["frame-length"], bottleneck(settings)
     weights = settings["layer-count"] * (width + latent) ** 2 / 2
     weights += (2 + settings["lstm-layers"]) * 8 * latent**2
-    frames = math.ceil(settings["generate-seconds"] * settings["sample-rate"] / hop(settings))
+    frames = clip_blocks(settings)
     networks = len(generated_components(settings["phase-method"]))
     scoring = _CLIP * len(selected_methods(settings["phase-method"]))
     seconds = _REPORT

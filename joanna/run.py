@@ -38,6 +38,11 @@ class Training:
         """Its name in messages."""
         return f"{self.component} {self.kind}"
 
+    @property
+    def title(self) -> str:
+        """Its name in those of files."""
+        return f"{self.component}-{self.kind}"
+
     def epochs(self, settings: dict) -> int:
         """Epochs of all iterations."""
         return math.prod(schedule(settings, self.stage))

@@ -503,6 +503,11 @@ def hop(settings: dict) -> int:
     return settings["frame-length"] // settings["overlap"]
 
 
+def clip_blocks(settings: dict) -> int:
+    """Blocks of a generated clip; the last one may be cut."""
+    return math.ceil(round(settings["generate-seconds"] * settings["sample-rate"]) / hop(settings))
+
+
 def methods(settings: dict) -> list[str]:
     """The generation methods: part, whole or both."""
     return ["part", "whole"] if settings["method"] == "both" else [settings["method"]]

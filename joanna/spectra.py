@@ -114,11 +114,6 @@ def _overlap_add(shape, overlap, stereo, spectra):
     return signal.T if stereo else signal[0]
 
 
-def split(spectra: np.ndarray, power: float) -> dict[str, np.ndarray]:
-    """Split spectra ``(M, F)`` into phase in radians and magnitude to the `power`, ``(M, F)`` each."""
-    return {name: component(spectra, name, power) for name in COMPONENTS}
-
-
 def component(spectra: np.ndarray, name: str, power: float) -> np.ndarray:
     """Phase in radians or magnitude to the `power` ``(M, F)`` of spectra ``(M, F)``."""
     return np.angle(spectra) if name == "phase" else np.abs(spectra) ** power
@@ -137,7 +132,7 @@ def component_frames(
 
 
 def linear_magnitude(magnitude: np.ndarray, power: float) -> np.ndarray:
-    """Linear magnitudes of those that `split` raised to `power`; negative ones count as 0."""
+    """Linear magnitudes of magnitudes to the `power`; negative ones count as 0."""
     return np.maximum(magnitude, 0) ** (1 / power)
 
 

@@ -145,12 +145,12 @@ def main(words: list[str]) -> None:
             stop = signal.default_int_handler  # Ray passes on no exception of a handler but KeyboardInterrupt
         cli.handle_signals(stop)
         run_sweep(sweep)
-    except UserError as error:
-        sys.exit(_failed(str(error), 2))
     except BrokenPipeError:
         sys.exit(_stopped(words, cli.silence_broken_pipe()))
-    except OSError as error:
-        sys.exit(_failed(f"{error.filename or 'a file'}: {error.strerror or error}", 2))
+    except Exception as error:
+        if not (message := cli.explanation(error)):
+            raise
+        sys.exit(_failed(message, 2))
     except (Stopped, KeyboardInterrupt) as stopped:
         sys.exit(_stopped(words, (*stopped.args, signal.SIGINT)[0]))
 

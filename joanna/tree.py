@@ -121,8 +121,10 @@ def make_frames(runs: list[Run]) -> Iterator[tuple[Run, str]]:
                     preprocess.main(run)
                     if not run.settings_file.exists():
                         run.save_settings()
-            except (UserError, OSError) as error:
-                yield run, str(error)
+            except Exception as error:
+                if not (reason := cli.explanation(error)):
+                    raise
+                yield run, reason
                 continue
             if not made:
                 print(output.getvalue(), end="", flush=True)
@@ -237,9 +239,7 @@ if __name__ == "__main__":
     cli.handle_signals(cli.raise_stopped)
     try:
         _run_job()
-    except (UserError, OSError) as error:
-        sys.exit(str(error))
     except Exception as error:
-        if not (message := cli.too_little_memory(error)):
+        if not (message := cli.explanation(error)):
             raise
         sys.exit(message)

@@ -23,7 +23,6 @@ OPTIONS = {"--out": ("out", "FILE", "a copy"), "--from": ("clip", "CLIP.wav", "a
 def command_line(monkeypatch):
     """No environment of run.sh; signal handlers are restored."""
     monkeypatch.delenv("JOANNA_BEGAN", raising=False)
-    monkeypatch.setenv("VIRTUAL_ENV", "active")
     numbers = signal.SIGINT, signal.SIGTERM, signal.SIGPIPE
     handlers = [signal.getsignal(number) for number in numbers]
     yield
@@ -67,7 +66,7 @@ def test_a_mistake_is_one_sentence_with_the_stage_to_run(monkeypatch, capsys):
     words = ["name=a b", "load-weights=False"]
     code, _, output, errors = run_stage(monkeypatch, capsys, *words, raises=error)
     assert (code, output) == (2, "")
-    assert errors == "lstm.py: x is missing; run: python preprocess.py 'name=a b'\n"
+    assert errors == f"lstm.py: x is missing; run: {cli.python()} preprocess.py 'name=a b'\n"
     code, _, _, errors = run_stage(monkeypatch, capsys, raises=UserError("x is wrong"))
     assert (code, errors) == (2, "lstm.py: x is wrong\n")
 
@@ -96,7 +95,7 @@ def test_errors_of_the_system_and_too_little_memory_are_sentences(monkeypatch, c
 def test_a_stopped_stage_prints_the_command_that_resumes_it(monkeypatch, capsys, number, code):
     found, _, _, errors = run_stage(monkeypatch, capsys, "name=a b", raises=Stopped(number))
     assert found == code
-    assert errors == "lstm.py: stopped; to resume: python /somewhere/lstm.py 'name=a b'\n"
+    assert errors == f"lstm.py: stopped; to resume: {cli.python()} /somewhere/lstm.py 'name=a b'\n"
     monkeypatch.setenv("JOANNA_BEGAN", "0")  # as in a run of all stages
     words = ["demo", "load-weights=False"]
     _, _, _, errors = run_stage(monkeypatch, capsys, *words, raises=Stopped(number))
@@ -111,14 +110,14 @@ def test_a_signal_stops_a_stage(monkeypatch, capsys):
     with pytest.raises(SystemExit) as exited:
         cli.run_stage(main, "about", writes=False)
     assert exited.value.code == 143
-    assert capsys.readouterr().err == "generate.py: stopped; to resume: python generate.py\n"
+    assert capsys.readouterr().err == f"generate.py: stopped; to resume: {cli.python()} generate.py\n"
 
 
 def test_the_next_stage_is_printed_unless_run_sh_runs_it(monkeypatch, capsys):
     words = ["demo", "source=a b.wav"]
     for script, next_script in zip(STAGES, [*STAGES[1:], None], strict=True):
         code, _, output, _ = run_stage(monkeypatch, capsys, *words, script=f"{script}.py")
-        expected = f"next: python {next_script}.py demo 'source=a b.wav'\n" if next_script else ""
+        expected = f"next: {cli.python()} {next_script}.py demo 'source=a b.wav'\n" if next_script else ""
         assert (code, output) == (0, expected)
     monkeypatch.setenv("JOANNA_BEGAN", "0")
     assert run_stage(monkeypatch, capsys, *words)[2] == ""
@@ -139,7 +138,7 @@ def test_options_are_passed_to_the_stage_and_the_rest_are_settings(monkeypatch, 
         (["--out"], "--out: expected one argument; --help lists the options"),
         (["--out", "folder"], "--out folder: expected the path of a .wav file"),
         (["--fro", "a.wav"], "unknown option '--fro'"),
-        (["--from", "a.wav", "demo", "takes=2"], "for other settings: python generate.py a.wav takes=2"),
+        (["--from", "a.wav", "demo", "takes=2"], f"settings: {cli.python()} generate.py a.wav takes=2"),
         (["--from", str(PROJECT / "sources" / "harp.wav")], "harp.wav: holds no metadata of a clip"),
     ],
 )
@@ -211,7 +210,7 @@ def test_help_lists_what_a_stage_reads_and_writes_its_settings_and_examples(monk
         runpy.run_path(str(PROJECT / f"{script}.py"), run_name="__main__")
     assert exited.value.code == 0
     text = capsys.readouterr().out
-    assert f"usage: python {script}.py [preset" in text
+    assert f"usage: {cli.python()} {script}.py [preset" in text
     about = text.split("presets:")[0]
     assert "eads " in about
     assert "writes" in about

@@ -91,3 +91,13 @@ def test_sections_side_by_side_have_no_join_and_others_no_click(tmp_path):
     assert np.array_equal(joined[2040:, 0], samples[3373:4333])
     assert np.abs(np.diff(joined[:, 0])).max() < 1.5 * np.abs(np.diff(samples)).max()
     assert abs(samples[2100] - samples[3333]) > 2.5 * np.abs(np.diff(samples)).max()  # without the fade
+
+
+def test_a_pause_at_the_edge_of_a_section_stays(tmp_path):
+    pauses = [np.concatenate([np.zeros(RATE * 37 // 100), tone(0.8, pitch=300 + n)]) for n in range(25)]
+    song = write_wav(tmp_path / "song.wav", np.concatenate(pauses))
+    for seconds in (3.0, 4.0, 5.0):
+        settings = {**SETTINGS, "source": str(song), "seconds": seconds}
+        samples, notes, _ = load_source(tmp_path, settings)
+        assert len(samples) == seconds * RATE
+        assert not any("left out" in note for note in notes)

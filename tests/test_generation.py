@@ -320,8 +320,9 @@ def test_a_long_recording_is_in_the_wav_and_its_last_minute_in_the_report(tmp_pa
     words = ["seed-source=a.wav", "continue=True", "phase-method=follow", "generate-seconds=1.5"]
     run, rng = tiny_run(tmp_path, *words, "match-statistics=False"), np.random.default_rng(0)
     audio = (rng.normal(size=8000) * 0.1 * (1 + np.sin(np.arange(8000) / 500))).astype("float32")
-    parts, components = spectra.split(spectra.stft(audio, 64, 2), 0.5), {}
-    for name, values in parts.items():
+    components = {}
+    for name in spectra.COMPONENTS:
+        values = spectra.component_frames(audio, name, 64, 2, 0.5)
         statistics = spectra.statistics(values, np.ones(len(values), bool))
         components[name] = ComponentFrames(spectra.normalize(values, *statistics), *statistics)
     recording = np.full(70 * 4000, 0.1, "float32")

@@ -20,7 +20,7 @@ import autoencoder
 import generate
 import lstm
 import preprocess
-from joanna import artifacts, model
+from joanna import artifacts, cli, model
 from joanna.artifacts import Latents
 from joanna.audio import read_clip_metadata, wav_bytes
 from joanna.checkpoint import Checkpoint
@@ -281,7 +281,7 @@ def test_the_settings_of_a_run_stay_those_its_weights_were_trained_with(root, ru
     assert message in output
     kept = {"lstm-epoch": 2, "lstm-iteration": 1, "takes": 1, "method": "part"}
     assert yaml.safe_load(run.settings_file.read_text()) == {**before, **kept}
-    assert "then python generate.py" in run.report_file.read_text()
+    assert f"then {cli.python()} generate.py" in run.report_file.read_text()
     # so it repeats the run without training, and so does a clip
     clip = run.clip_file("part-4")
     content = clip.read_bytes()

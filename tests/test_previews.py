@@ -16,6 +16,7 @@ import preprocess
 from joanna.artifacts import ComponentFrames, Frames
 from joanna.errors import UserError
 from joanna.previews import Previews
+from joanna.resources import TimeBudget
 from joanna.run import Run
 from joanna.settings import load
 
@@ -58,7 +59,8 @@ def test_previews_play_what_has_sound(tmp_path, pause):
     sound, bins = tone(9.0), np.ones(64)
     sound[pause] = 0
     frames = Frames({"magnitude": ComponentFrames(np.zeros((1124, 64)), bins, bins)}, sound, 60, 2)
-    passage = Previews(tiny_run(tmp_path), frames).passage()
+    run = tiny_run(tmp_path)
+    passage = Previews(run, frames, TimeBudget(run.settings)).passage()
     assert len(passage) == 5 * 4000 / 32
     assert passage[-1] < len(frames)
     assert np.mean(sound[passage * 32] != 0) > 0.45  # 2.25 of 5 s

@@ -104,6 +104,10 @@ def test_random_draws_from_the_grid_by_random_seed(tmp_path):
             ["address=ray://host:10001"],
             "address is 'ray://host:10001'; expected auto or HOST:PORT, or nothing",
         ),
+        *(
+            (["address=auto", f"seed-source={path}"], f"seed-source is {path}; on a cluster, expected a path")
+            for path in ("/a.wav", "../a.wav", "~root/a.wav")
+        ),
         (["load-weights=False"], "load-weights is False"),
         (["load-weights=[True,False]"], "load-weights is False"),
         (["name=[a,b]"], r"name is '\[a,b\]'; expected a plain name"),
@@ -156,6 +160,22 @@ def test_too_little_memory_is_one_sentence(project, monkeypatch):
     (run,) = grid.read([*WORDS, "name=hungry"], project).points
     with pytest.raises(UserError, match="^too little memory; close other programs"):
         tree.run_stages(run, ("hungry",))
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [(MemoryError(), "too little memory; "), (PermissionError(13, "denied", "/x"), "/x: denied")],
+)
+def test_a_run_whose_frames_cannot_be_made_fails_in_a_sentence(tmp_path, monkeypatch, error, reason):
+    def main(run):
+        if not run.settings["dropout"]:
+            raise error
+
+    monkeypatch.setattr(importlib.import_module("preprocess"), "main", main)
+    runs = list(grid.read([*WORDS, "dropout=[0,0.2]"], tmp_path).points)
+    ((failed, message),) = tree.make_frames(runs)
+    assert failed is runs[0]  # the other goes on
+    assert message.startswith(reason)
 
 
 def shape(nodes):
