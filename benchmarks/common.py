@@ -25,6 +25,8 @@ from joanna.source import source_path
 if TYPE_CHECKING:
     import keras
 
+    from joanna.model import Networks
+
 
 def arguments(about: str, **options: float | str) -> argparse.Namespace:
     """Words for the settings, --repeats N and further options with their defaults."""
@@ -33,6 +35,14 @@ def arguments(about: str, **options: float | str) -> argparse.Namespace:
     for name, default in {"repeats": 5, **options}.items():
         parser.add_argument(f"--{name}", type=type(default), default=default, help=f"[{default}]")
     return parser.parse_intermixed_args()
+
+
+def stock_networks(settings: dict) -> "Networks":
+    """The networks with Keras's own LSTM layers."""
+    from joanna import fast, model
+
+    with mock.patch.object(fast, "LSTM", fast.keras.layers.LSTM):
+        return model.build(settings)
 
 
 @contextlib.contextmanager

@@ -10,12 +10,11 @@ weights are random, which does not change the speed.
 import contextlib
 import io
 from itertools import product
-from unittest import mock
 
 import common
 import numpy as np
 
-from joanna import fast, model
+from joanna import model
 from joanna.artifacts import Frames
 from joanna.backend import keras
 from joanna.generation import FrameGenerator, Job
@@ -37,8 +36,7 @@ def compare(run: Run, jobs: list[Job], repeats: int) -> dict[str, object]:
     """A row of the table."""
     settings, song = run.settings, Frames.load(run)
     predictor = model.build(settings).predictor
-    with mock.patch.object(fast, "LSTM", keras.layers.LSTM):
-        stock = model.build(settings).predictor
+    stock = common.stock_networks(settings).predictor
     names = generated_components(settings["phase-method"])
     generators = [FrameGenerator(run, name, predictor, song, song.components[name].frames) for name in names]
     clip_seconds = len(jobs) * settings["generate-seconds"]

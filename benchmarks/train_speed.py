@@ -21,7 +21,6 @@ import numpy as np
 
 import autoencoder
 import lstm
-from joanna import fast, model
 from joanna.backend import keras
 from joanna.backend import tensorflow as tf
 from joanna.batches import parts_of
@@ -51,9 +50,7 @@ class Clock(keras.callbacks.Callback):
 
 def stock(task: Task, settings: dict, optimizer: str) -> keras.Model:
     """The model of the task with Keras's own LSTM layers, compiled."""
-    with mock.patch.object(fast, "LSTM", keras.layers.LSTM):
-        networks = model.build(settings)
-    network = getattr(networks, task.model.name.replace("-", "_"))
+    network = getattr(common.stock_networks(settings), task.model.name.replace("-", "_"))
     for layer, other in zip(network.layers, task.model.layers, strict=True):
         layer.trainable = other.trainable
     network.compile(optimizer=optimizer, loss="mse")

@@ -115,6 +115,7 @@ def _read_sound(recording, count):
     """The next `count` frames ``(N, C)`` without the silence around them; its seconds at either end.
 
     More is read for what is left out at the beginning, and to see whether silence at the end is a pause.
+    Of a recording that keeps its silence nothing is left out.
     """
     rate, before, after = recording.rate, 0, 0
     samples = recording.read(count)

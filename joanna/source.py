@@ -31,7 +31,7 @@ class Source(NamedTuple):
 class Sections(NamedTuple):
     """Audio cut into sections of equal length."""
 
-    audio: np.ndarray  # the sections in a row (section_count * blocks * hop,)
+    audio: np.ndarray  # the sections in a row (section_count * blocks * hop,), with stereo (..., 2)
     section_count: int
     blocks: int  # per section, each a hop long
     notes: list[str]  # sentences on settings that could not be met

@@ -139,7 +139,7 @@ def linear_magnitude(magnitude: np.ndarray, power: float) -> np.ndarray:
 def join(
     magnitude: np.ndarray, phase: np.ndarray, power: float, overlap: int, stereo: bool = False
 ) -> np.ndarray:
-    """Audio ``(S,)`` of magnitude to the `power` and phase in radians, ``(M, F)`` each; see `istft`."""
+    """Audio, as of `istft`, of magnitude to the `power` and phase in radians, ``(M, F)`` each."""
     return _overlap_add(
         magnitude.shape,
         overlap,

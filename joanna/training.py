@@ -61,8 +61,9 @@ def fit(
 
     All random numbers depend on the seed, the epoch and the step, so a resumed training gives
     bit-identical results. Weights are saved after each iteration and every 45 s, or less often if that
-    took more than 2 % of the time or wrote more than 0.95 MB/s. Ctrl-C and SIGTERM end it after the current
-    epoch. An exploding loss resumes from the last save, or starts again, at half the rate.
+    took more than 2 % of the time or wrote more than 0.95 MB/s; at most 8 minutes apart. Ctrl-C and
+    SIGTERM end it after the current epoch. An exploding loss resumes from the last save, or starts
+    again, at half the rate.
 
     The network of `checkpoint` shares the weights of the model. `callbacks` run after an epoch was saved.
 

@@ -1,7 +1,9 @@
 """Helpers of the tests and benchmarks: tiny settings, songs, runs, scripts, contents of files."""
 
 import gc
+import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -13,11 +15,9 @@ import h5py
 import numpy as np
 from scipy.io import wavfile
 
-from joanna.run import Run, Training
+from joanna.run import PROJECT, Run, Training
 from joanna.settings import load
 
-PROJECT = Path(__file__).resolve().parent.parent
-STAGES = ("preprocess", "autoencoder", "lstm", "generate")
 TINY = [
     "frame-length=64",
     "layer-count=2",
@@ -51,6 +51,11 @@ def write_wav(path: Path, signal: np.ndarray, rate: int = 4000) -> Path:
 def tiny_run(root: Path, *words: str) -> Run:
     """A run at tiny width in `root`."""
     return Run(load([*TINY, *words]), root)
+
+
+def page_data(path: Path) -> dict:
+    """What a report holds."""
+    return json.loads(re.search(r'type="application/json" id="data">(.*)</script>', path.read_text())[1])
 
 
 def copy_project(folder: Path) -> Path:

@@ -18,9 +18,10 @@ from pathlib import Path
 import helpers
 import pytest
 import yaml
-from helpers import STAGES, TINY, contents, copy_project, tone, write_wav
+from helpers import TINY, contents, copy_project, tone, write_wav
 
 from joanna import cluster, grid
+from joanna.artifacts import STAGES
 from joanna.errors import UserError
 
 WORDS = [*TINY, "source=./sources/song.wav", "seed-source=./sources/seed.wav", "name=s", "method=part"]

@@ -4,11 +4,11 @@ import re
 import shlex
 
 import pytest
-from helpers import PROJECT
 
 import config
 from joanna import grid
 from joanna.cli import make_parser
+from joanna.run import PROJECT
 from joanna.settings import load
 
 PAGES = sorted([*PROJECT.glob("*.md"), *PROJECT.glob("docs/*.md")])

@@ -6,10 +6,11 @@ import sys
 
 import h5py
 import pytest
-from helpers import PROJECT, tiny_run
+from helpers import tiny_run
 
 from joanna import files
 from joanna.errors import UserError
+from joanna.run import PROJECT
 
 
 @pytest.fixture

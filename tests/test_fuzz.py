@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import string
 
 import h5py
@@ -32,9 +33,13 @@ BOUNDED = settings(
 def test_every_wav_variant_gives_the_tone(tmp_path, name):
     path = tmp_path / "variant.wav"
     path.write_bytes(wavs.readable()[name])
-    samples = audio.load_audio(path, wavs.RATE).audio
-    assert len(samples) == len(wavs.TONE)
-    np.testing.assert_allclose(samples, wavs.TONE, atol=1 / 127 if "PCM 8" in name else 1e-4)
+    samples, notes, *_ = audio.load_audio(path, wavs.RATE)
+    assert samples.dtype == np.float32
+    tolerances = {"PCM 8": 1 / 127, "PCM 24": 1e-6, "PCM 32": 1e-6, "float": 1e-6}
+    tolerance = next((value for key, value in tolerances.items() if key in name), 1e-4)
+    np.testing.assert_allclose(samples, wavs.TONE, atol=tolerance)  # of as many samples
+    if re.match("PCM .* 1 channels$|float ..$", name):
+        assert notes == []
 
 
 @pytest.mark.parametrize("name", wavs.unreadable())

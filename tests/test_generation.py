@@ -371,12 +371,6 @@ def test_an_output_that_is_not_finite_is_refused(tmp_path):
     assert error.value.rerun == "lstm"
 
 
-def test_an_error_in_one_job_stops_the_others(tmp_path, network, capsys):
-    with pytest.raises(KeyError):
-        generator(tmp_path, network).generate([Job("odd", 4, 0), *(Job("part", 4, k) for k in range(50))])
-    assert "take 50\n" not in capsys.readouterr().out
-
-
 def test_a_page_that_has_the_beginning_of_a_long_song_offers_no_copy_of_what_follows():
     song = (0.1 * np.random.default_rng(0).normal(size=4 * 4000)).astype("float32")
     reference = scores.Reference(song, 4000, 0.008)

@@ -2,7 +2,6 @@
 
 import importlib.util
 import re
-import shlex
 
 import numpy as np
 import pytest
@@ -17,7 +16,6 @@ from joanna.artifacts import ComponentFrames, Frames
 from joanna.errors import UserError
 from joanna.previews import Previews
 from joanna.resources import TimeBudget
-from joanna.run import Run
 from joanna.settings import load
 
 WORDS = ["layer-count=1", "lstm-layers=1", "ae-epoch=3", "method=part", "sequence-lengths=[4]"]
@@ -83,18 +81,6 @@ def test_the_report_so_far_tells_when_the_run_ends(watched):
     ends = float(re.search(r'"ends": ([\d.]+)', report)[1])
     assert ends == pytest.approx(written, abs=30)  # no epoch is left
     assert '"ends": 0,' in run.report_file.read_text()  # of generate.py
-
-
-def test_more_clips_like_one_are_made_by_the_command_of_the_report(watched, monkeypatch):
-    run, *_ = watched
-    clip = run.clip_file("part-4")
-    before = clip.read_bytes()
-    more = shlex.split(re.search(r'"more": "([^"]*part-4.wav[^"]*)"', run.report_file.read_text())[1])
-    monkeypatch.chdir(run.root)
-    generate.main(Run(load([*more[2:], "random-seed=7"], generating=True), run.root))
-    takes = {run.clip_file(f"part-4-take-{take}").read_bytes()[-2000:] for take in (1, 2, 3)}
-    assert len(takes | {before[-2000:]}) == 4
-    assert clip.read_bytes() == before
 
 
 def test_tensorboard_gets_scalars_audio_and_spectrograms(watched):

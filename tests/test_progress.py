@@ -7,9 +7,9 @@ import subprocess
 import sys
 
 import pytest
-from helpers import PROJECT
 
 from joanna.progress import ProgressDisplay, duration
+from joanna.run import PROJECT
 
 
 @pytest.mark.parametrize(("seconds", "words"), [(45, "45 s"), (720, "12 min"), (12600, "3.5 h")])

@@ -2,7 +2,6 @@
 
 import csv
 import importlib.util
-import json
 import re
 import shlex
 import shutil
@@ -12,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import tone, wait_for
+from helpers import page_data, tone, wait_for
 
 from joanna import report, scores
 from joanna.settings import load
@@ -44,11 +43,6 @@ def page(tmp_path_factory):
     path = tmp_path_factory.mktemp("report") / "report.html"
     report.write(path, clips, losses, SETTINGS, {"training": "12 min"})
     return path
-
-
-def page_data(path):
-    """What a report holds."""
-    return json.loads(re.search(r'type="application/json" id="data">(.*)</script>', path.read_text())[1])
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ import time
 from itertools import pairwise
 
 import pytest
-from helpers import run_as_script
 
 from joanna.errors import UserError
 from joanna.resources import TimeBudget, check_memory, generation_seconds, memory_available, memory_needed
@@ -208,24 +207,3 @@ def test_the_estimate_grows_with_what_takes_memory():
         assert need("generating", word) > need("generating"), word
     for work in ("training", "generating"):
         assert need(work, frames=28000) > need(work) + 1e9
-
-
-class ResourceExhaustedError(Exception):
-    """TensorFlow's error, by its name and its wording."""
-
-
-OOM = "Graph execution error:\n\nDetected at node\nOOM when allocating tensor with shape[9,9]\n"
-
-
-@pytest.mark.parametrize(
-    ("error", "reason"),
-    [(MemoryError(), ""), (ResourceExhaustedError(OOM), " (OOM when allocating tensor with shape[9,9])")],
-)
-def test_memory_that_runs_out_is_one_sentence(capsys, error, reason):
-    def main(run):
-        raise error
-
-    assert run_as_script(main, "lstm.py", "name=some") == 2
-    message = capsys.readouterr().err
-    assert message.startswith(f"lstm.py: too little memory{reason}; close other programs")
-    assert message.count("\n") == 1

@@ -13,8 +13,6 @@ import time
 import numpy as np
 import pytest
 from helpers import (
-    PROJECT,
-    STAGES,
     TINY,
     SmallTraining,
     contents,
@@ -30,13 +28,13 @@ import autoencoder
 import generate
 import lstm
 import preprocess
-from joanna.artifacts import Frames, Latents
+from joanna.artifacts import STAGES, Frames, Latents
 from joanna.backend import keras
 from joanna.checkpoint import Checkpoint
 from joanna.errors import Stopped, UserError
 from joanna.previews import Previews
 from joanna.resources import TimeBudget
-from joanna.run import Run, Training
+from joanna.run import PROJECT, Run, Training
 
 KEY = SmallTraining.training.key
 # 40 steps in an epoch of each training, so that it is cut into two parts

@@ -12,7 +12,10 @@ import time
 from pathlib import Path
 
 import pytest
-from helpers import PROJECT, STAGES, TINY, copy_project
+from helpers import TINY, copy_project
+
+from joanna.artifacts import STAGES
+from joanna.run import PROJECT
 
 if not (Path(sys.prefix) / "runtime").exists():
     pytest.skip("needs the .venv that run.sh makes", allow_module_level=True)
@@ -63,18 +66,14 @@ def test_all_stages_run_and_their_settings_repeat_the_run(project):
     assert output.count("up to date, skipped: ") == 4
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_stopped_run_prints_the_command_that_resumes_it(project, number, code):
+def test_a_stopped_run_prints_the_command_that_resumes_it(project):
     process = start(project, *SETTINGS, "ae-epoch=5000")
     weights = project / "weights" / "one" / "phase-encoder.weights.h5"
     while not weights.exists() and process.poll() is None:
         time.sleep(0.1)
-    if number == signal.SIGINT:
-        os.killpg(process.pid, number)  # as a terminal does
-    else:
-        process.send_signal(number)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
     errors = process.communicate(timeout=60)[1]
-    assert process.returncode == code
+    assert process.returncode == 130
     message, command = errors.split("; to resume: ")
     assert message == "autoencoder.py: stopped"
     assert shlex.split(command) == ["./run.sh", *SETTINGS, "ae-epoch=5000"]

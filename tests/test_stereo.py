@@ -1,11 +1,9 @@
 """The four stages with stereo=True, at tiny width, in one process."""
 
-import json
-
 import numpy as np
 import pytest
 import yaml
-from helpers import tiny_run, tone, write_wav
+from helpers import page_data, tiny_run, tone, write_wav
 from scipy.io import wavfile
 
 import autoencoder
@@ -56,8 +54,7 @@ def test_the_outputs_are_stereo(run):
     scores = yaml.safe_load((run.output / "scores.yaml").read_text())
     for figures in scores.values():
         assert figures["width"] == pytest.approx(0, abs=3)
-    page = run.report_file.read_text().split('id="data">')[1].split("</script>")[0]
-    assert "in stereo" in dict(json.loads(page)["facts"])["learned from"]
+    assert "in stereo" in dict(page_data(run.report_file)["facts"])["learned from"]
 
 
 def test_a_mono_recording_is_continued_and_the_clip_made_again(run, capsys):

@@ -3,7 +3,9 @@
 import ast
 
 import pytest
-from helpers import PROJECT, STAGES
+
+from joanna.artifacts import STAGES
+from joanna.run import PROJECT
 
 # a module imports only modules to its left or above
 ORDER = """

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import PROJECT, SmallTraining, contents, copy_project, tiny_run
+from helpers import SmallTraining, contents, copy_project, tiny_run
 
 from joanna.backend import keras
 from joanna.batches import PART_STEPS, even_batches, parts_of
 from joanna.checkpoint import read_history
 from joanna.errors import Stopped, UserError
 from joanna.resources import TimeBudget
-from joanna.run import Training
+from joanna.run import PROJECT, Training
 from joanna.spectra import normalized_error
 from joanna.training import Task, WarmupCosine, compile_model, epochs_within, restart
 
