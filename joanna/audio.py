@@ -141,6 +141,8 @@ def _silent_parts(samples, rate):
     with np.errstate(invalid="ignore", over="ignore"):  # NaN and Inf are refused later
         levels = parts.std(axis=1).max(axis=1)  # around the mean: a constant is no sound
         loudest = levels.max(initial=0)
+        if not np.isfinite(loudest):
+            return size, np.zeros(len(levels), bool)
         return size, levels <= (np.inf if loudest < SILENCE / 2 else _SILENT_LEVEL * loudest)
 
 

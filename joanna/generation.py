@@ -158,6 +158,10 @@ def generate(run: Run, trained: TrainedNetworks, song: Frames, seeds: dict) -> t
     name, overlap, seconds = (settings[key] for key in ("phase-method", "overlap", "generate-seconds"))
     if name != "all" and overlap < (needed := PHASE_METHODS[name].minimum_overlap):
         print(f"note: {name} adds a buzz at overlap {overlap}; train with overlap={needed}")
+    if settings["guided"] and not settings["jumps"]:
+        print(
+            "note: jumps is 0: only loops are replaced by frames of the song; raise jumps to guide all of it"
+        )
     generated = {}
     for component in generated_components(name):
         predictor, seed = trained.networks[component].predictor, seeds[component]

@@ -96,6 +96,7 @@ SETTINGS = {
 }
 REPLACED = ("old", "previous", "beside")  # NAME.old.weights.h5 and so on are weights that others replace
 _REPEAT = ",repeat"  # at the end of a curve
+_COMMANDS = {"sweep": "./run.sh sweep, then its words", "test": "./run.sh test", "help": "./run.sh --help"}
 _FRAME_SECONDS, _BOTTLENECK = 0.128, 1048  # 2048 samples at 16 kHz; units of its bottleneck, where auto
 _NAMES = {bool: "True or False", int: "a whole number", float: "a number", str: "text"}
 _NAMES[list] = "a list such as [24,48]"
@@ -115,8 +116,12 @@ def load(arguments: list[str], generating: bool = False) -> dict:
     settings = dict(config.settings)
     for argument in sorted(arguments, key=_is_setting):  # keys come last
         update = _read_argument(argument, generating)
-        for key in update:
-            _setting(key, "--help lists every setting")
+        file = "" if _is_setting(argument) or argument in config.presets else f"{argument}: "
+        for key, value in update.items():
+            try:
+                _checked_value(key, value, _setting(key, "--help lists every setting"))
+            except UserError as error:
+                raise UserError(f"{file}{error}") from None
         settings.update(update)
     read = [argument for argument in arguments if not _is_setting(argument)]
     if len(read) > 1:
@@ -262,6 +267,8 @@ def _converted(settings):
 
 def _suggestion(word):
     """Suggestion for a word that is not a preset."""
+    if word.lower() in _COMMANDS:
+        return f"expected {_COMMANDS[word.lower()]}"
     if word in SETTINGS:
         return f"settings are given without spaces: {word}=VALUE"
     if word.endswith("]"):
@@ -273,11 +280,14 @@ def _suggestion(word):
     return f"presets are {', '.join(presets) or 'not in config.py'}{nearest}"
 
 
+def _is_text(key):
+    row = SETTINGS.get(key)
+    return row and (row.type is str or row.duration or row.curve)
+
+
 def _read_value(key, text):
     # YAML would see a comment in 'No #5.wav', a number in '01', 90 in 1:30, a dictionary in 1: and 48 in 060
-    row = SETTINGS.get(key)
-    is_text = row and (row.type is str or row.duration or row.curve)
-    if is_text or re.fullmatch(r"\d+(:\d+)+", text):
+    if _is_text(key) or re.fullmatch(r"\d+(:\d+)+", text):
         return text
     try:
         return yaml.safe_load(re.sub(r"(?<![\w.])0+(?=\d)", "", text))
@@ -297,14 +307,19 @@ def _shortened(value):
 def read_yaml(path: str) -> dict:
     """Read a settings file; UserError if it is missing or holds something else."""
     try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        content = Path(path).read_text(encoding="utf-8")
+        values, texts = yaml.safe_load(content), yaml.load(content, yaml.BaseLoader)
     except OSError as error:
         raise UserError(f"{path}: cannot be read as settings ({error.strerror})") from None
     except _UNREADABLE:
         raise UserError(f"{path}: cannot be read as settings; expected lines of 'key: value'") from None
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
         raise UserError(f"{path}: holds no settings; expected lines of 'key: value'")
-    return values
+    # YAML sees a number in the name 01, and 60.4 in the curve 1:0.4
+    return {
+        key: texts[key] if type(value) in (int, float) and _is_text(key) else value
+        for key, value in values.items()
+    }
 
 
 def _nearest(word, known):
@@ -385,7 +400,7 @@ class Curve(NamedTuple):
 
 def curve(value: float | str) -> Curve:
     """The curve of a setting: a number, or points such as 0:0,20:0.4, and ,repeat; ValueError if neither."""
-    text = str(value)
+    text = re.sub(r"\s*,\s*", ",", str(value))
     points = text.removesuffix(_REPEAT)
     pairs = (points if ":" in text else f"0:{points}").split(",")
     seconds, values = zip(*(map(float, pair.split(":")) for pair in pairs), strict=True)

@@ -7,10 +7,10 @@ import sys
 
 
 def prepare() -> None:
-    """Check that the packages are installed, and set what must be set before their import.
+    """Check that the packages are installed and config.py runs, and set what must be set before.
 
     Raises:
-        SystemExit: a package is missing (exit code 2).
+        SystemExit: a package is missing, or config.py has a mistake (exit code 2).
     """
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C during imports needs no traceback
@@ -38,3 +38,20 @@ def prepare() -> None:
                 file=sys.stderr,
             )
             sys.exit(2)
+    _check_config()
+
+
+def _check_config():
+    """Exit with a sentence if Python cannot run config.py."""
+    try:
+        import config  # noqa: F401 - the modules that use it import it again
+    except Exception as error:  # whatever is wrong in the user's file
+        import traceback
+
+        place, reason = "config.py", str(error) or type(error).__name__
+        if isinstance(error, SyntaxError):
+            place, reason = f"config.py, line {error.lineno}", error.msg
+        elif not isinstance(error, ModuleNotFoundError) or error.name != "config":
+            place = f"config.py, line {traceback.extract_tb(error.__traceback__)[-1].lineno}"
+        print(f"{place}: {reason}; correct it, or restore the file: git checkout config.py", file=sys.stderr)
+        sys.exit(2)

@@ -132,7 +132,7 @@ def _print_failure(run, reason):
 
 def main(words: list[str]) -> None:
     """Run the sweep of command-line words; exit code 2 if a run fails or the words are wrong."""
-    if {"-h", "--help"} & set(words):
+    if not words or {"-h", "--help"} & set(words):
         print(__doc__ + "\nall settings: ./run.sh --help")
         return
     cli.escape_unprintable()

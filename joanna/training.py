@@ -94,9 +94,10 @@ def fit(
             except FloatingPointError:
                 failed, halvings = progress.epochs + 1, progress.halvings + 1
             if halvings > _HALVINGS:
+                key = "generator-rate" if training.kind == "generator" else "learning-rate"
                 raise UserError(
                     f"{training.label}: the loss exploded at epoch {failed:,}, at a learning rate of "
-                    f"{rate:g} after {_HALVINGS} halvings; lower learning-rate or generator-rate"
+                    f"{rate:g} after {_HALVINGS} halvings; {key} is {settings[key]:g}: lower it"
                 )
             checkpoint.restore(task.initialize)
             progress = checkpoint.state.of(training.key)

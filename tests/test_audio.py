@@ -133,6 +133,15 @@ def test_silence_up_to_the_end_is_left_out_where_the_limit_lies_in_it_and_a_paus
         assert len(loaded.audio) == kept
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e10, 1e30])
+def test_a_value_that_is_no_sound_is_refused(tmp_path, value):
+    samples = tone().astype(np.float32)
+    samples[2000] = value
+    wavfile.write(tmp_path / "a.wav", 4000, samples)
+    with pytest.raises(UserError, match="contains NaN, Inf or values far beyond full scale"):
+        audio.load_audio(tmp_path / "a.wav", 4000)
+
+
 def test_only_what_is_wanted_is_read(tmp_path):
     """Reading a part of a long recording takes the memory of that part, and gives its audio."""
     signal = tone(300, 22050)

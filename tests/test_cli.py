@@ -293,6 +293,27 @@ def test_a_mistake_in_config_is_named_with_its_line_and_help_lists_the_rest(
 
 
 @pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        ('"dropout": 0.4,  #', '"dropout": 0.4  #', "invalid syntax. Perhaps you forgot a comma?"),
+        ('"load-weights": True,  #', '"load-weights": true,  #', "name 'true' is not defined"),
+        ('"demo": {', "demo: {", "name 'demo' is not defined"),
+        ("", "", "No module named 'config'"),
+    ],
+)
+def test_a_config_that_python_cannot_run_is_one_sentence(tmp_path, old, new, reason):
+    project = copy_project(tmp_path / "project")
+    text = ORIGINAL.replace(old, new, 1)
+    line = f", line {text[: text.index(new)].count(chr(10)) + 1}" if new else ""
+    (project / "config.py").write_text(text) if new else (project / "config.py").unlink()
+    for command in (["preprocess.py"], ["-m", "joanna.pipeline", "demo"], ["-m", "joanna.sweep", "demo"]):
+        result = subprocess.run([sys.executable, *command], cwd=project, capture_output=True, text=True)
+        assert (result.returncode, result.stdout) == (2, "")
+        restore = "correct it, or restore the file: git checkout config.py"
+        assert result.stderr == f"config.py{line}: {reason}; {restore}\n"
+
+
+@pytest.mark.parametrize(
     "text",
     [
         PRESETS + WITHOUT_PRESETS,

@@ -1,5 +1,6 @@
 import json
 import math
+import re
 
 import numpy as np
 import pytest
@@ -95,7 +96,9 @@ def test_a_number_may_begin_with_zeros():
     assert found["learning-rate"] == 1e-4
 
 
-@pytest.mark.parametrize("text", ["0:0,20:0.4", "10:0.4", "0.5:1e-2,1:0", "0:0.4,1:0.9,repeat"])
+@pytest.mark.parametrize(
+    "text", ["0:0,20:0.4", "10:0.4", "0.5:1e-2,1:0", "0:0.4,1:0.9,repeat", "0:0.4, 1:0.9, repeat"]
+)
 def test_a_curve_is_kept_as_it_was_given(tmp_path, text):
     run = tiny_run(tmp_path, f"variation={text}")
     run.save_settings()
@@ -159,6 +162,7 @@ def test_any_file_name_makes_a_name_for_the_run(stem, name):
     [
         ("dropuot=0.2", "unknown setting 'dropuot'; did you mean 'dropout'? (--help lists"),
         ("dmeo", "did you mean 'demo'"),
+        ("Sweep", "unknown preset 'Sweep'; expected ./run.sh sweep, then its words"),
         ("dropout=high", "expected a number, 0.0 to 0.99"),
         ("minutes=1:30", "minutes is '1:30'; expected a number"),
         ("start=1:75", "start is '1:75'; expected a number of seconds, or minutes:seconds, 0.0 to 86400.0"),
@@ -222,6 +226,22 @@ def test_mistakes_are_named(argument, words):
     with pytest.raises(UserError) as caught:
         load([argument])
     assert words in str(caught.value)
+
+
+def test_a_mistake_in_a_file_names_it_and_its_text_stays_text(tmp_path):
+    path = tmp_path / "mine.yaml"
+    for text, message in (
+        ("dropout: 3", "dropout is 3.0; expected"),
+        ("dropuot: 0.3", "unknown setting 'dropuot'"),
+    ):
+        path.write_text(text)
+        with pytest.raises(UserError, match=f"^{re.escape(str(path))}: {message}"):
+            load([str(path)])
+    path.write_text(
+        "name: 01\nvariation: 1:0.4\ngenerate-seconds: 1:30\nwhole-variation: 0.2\nsource:  07.wav\n"
+    )
+    keys = "name", "variation", "generate-seconds", "whole-variation", "source"
+    assert [load([str(path)])[key] for key in keys] == ["01", "1:0.4", 90.0, 0.2, "07.wav"]
 
 
 def test_two_presets_or_files_are_refused(tmp_path):
