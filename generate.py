@@ -291,7 +291,8 @@ def _write_report(run, trained, clips, reference, signals, speed):
     }
     if run.settings["random-seed"] != trained.settings["random-seed"]:
         seed = f"random-seed={run.settings['random-seed']}"
-        facts["clips"] = f"then {shlex.join([cli.python(), 'generate.py', str(run.settings_file), seed])}"
+        path = f"output/{run.settings['name']}/{run.settings_file.name}"
+        facts["clips"] = f"then {shlex.join([cli.python(), 'generate.py', path, seed])}"
     report.write(run.report_file, entries, trained.history, trained.settings, facts)
     print(f"wrote {run.report_file}")
     if run.settings["tensorboard"]:
