@@ -173,10 +173,11 @@ def _train_phase(run, **stops):
     """The LSTM stage of the phase; contents of its weights."""
     frames, latents = Frames.load(run), Latents.load(run)
     checkpoint = Checkpoint(run, "phase", "lstm", latents.digest)
-    trainer, previews = lstm.Trainer(checkpoint, frames, latents), Interruptions(run, frames)
+    trainer, budget = lstm.Trainer(checkpoint, frames, latents), TimeBudget(run.settings)
+    previews = Interruptions(run, frames, budget)
     vars(previews).update(stops)
-    trainer.train_spliced(TimeBudget(run.settings), previews)
-    trainer.train_generator(TimeBudget(run.settings), previews)
+    trainer.train_spliced(budget, previews)
+    trainer.train_generator(budget, previews)
     return contents(checkpoint.path)
 
 
