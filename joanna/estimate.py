@@ -3,6 +3,7 @@
 import contextlib
 import math
 import shlex
+from pathlib import Path
 
 import config
 from joanna import settings
@@ -98,7 +99,7 @@ def print_estimate(run: Run) -> None:
     print(f"training takes about {cost(run, frames)} on this machine. ", end="")
     if "demo" not in config.presets:  # it may be deleted
         return print("Stop this run with Ctrl-C; the same command resumes it")
-    words = ["demo", f"source={chosen['source']}", f"name={chosen['name'][:95]}-demo"]
+    words = ["demo", f"source={chosen['source']}", f"name={Path(chosen['name']).name[:95]}-demo"]
     demo = Run(settings.load([*words, "start=0", "seconds=0", "seed-section=0"]), run.root)
     demo_frames = int(min(frames, max_frames(demo.settings)))
     print(

@@ -26,6 +26,7 @@ from pathlib import Path
 from joanna import cli
 from joanna.artifacts import STAGES
 from joanna.errors import Stopped, UserError
+from joanna.estimate import print_estimate
 from joanna.run import PROJECT, RUN_AGAIN, Run
 from joanna.settings import SETTINGS
 from joanna.spectra import COMPONENTS
@@ -37,7 +38,7 @@ _STAGES |= dict.fromkeys(
 )
 # lines of a stage that a sweep prints
 _SHOWN = re.compile(
-    r"resuming|no weights fit|note:|warning:|"
+    r"resuming|no weights fit|note:|warning:|measuring this|training takes|"
     r".*(: epoch | cannot be locked |no time is left|slower than measured|the loss exploded)"
 )
 
@@ -225,6 +226,8 @@ def _run_job():
     if {"autoencoder", "lstm"} <= set(job["stages"]):  # they share the `minutes` of the run
         os.environ["JOANNA_BEGAN"] = str(time.monotonic())
     with run.locked():
+        if "autoencoder" in job["stages"]:
+            print_estimate(run)
         for stage in job["stages"]:
             importlib.import_module(stage).main(run)
             gc.collect()  # frees the networks

@@ -294,14 +294,16 @@ def test_a_run_of_a_sweep_gives_the_bytes_of_the_run_alone_and_the_same_command_
     assert next(float(row["timbre"]) for row in rows if row["run"] == RUNS[1]) == scores["timbre"]
 
 
-def test_a_training_that_minutes_end_early_names_the_command_that_trains_it_further(project, capsys):
+def test_too_few_minutes_are_named_with_the_command_that_trains_further(project, capsys):
     words = ["source=./sources/song.wav", "name=sweeps/m/run", "minutes=0.01"]
     run = tiny_run(project, *words)
     assert list(tree.make_frames([run])) == []
     tree.run_stages(run, ("autoencoder",))
     further = "Run ./run.sh output/sweeps/m/run/settings.yaml to train it further, or raise minutes"
     line = rf"run: phase autoencoder: no time is left of the 0.01 minutes; .* {re.escape(further)}"
-    assert re.search(line, capsys.readouterr().out)
+    output = capsys.readouterr().out
+    assert re.search(line, output)
+    assert "run: warning: minutes is 0.01; starting, saving and generating take" in output
 
 
 def test_ctrl_c_saves_and_the_same_command_resumes_and_a_killed_sweep_leaves_no_process(project):
