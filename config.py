@@ -123,6 +123,6 @@ presets = {
         "block-count": 78,
         "minutes": 120.0,
         "variation": "0:0.4,1.2:0.4,1.25:0.9,1.5:0.9,repeat",
-        "whole-variation": 0.4,
+        "whole-variation": "0:0.3,1.2:0.3,1.25:0.9,1.5:0.9,repeat",
     },
 }
