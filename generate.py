@@ -291,8 +291,8 @@ def _write_report(run, trained, clips, reference, signals, speed):
     }
     if run.settings["random-seed"] != trained.settings["random-seed"]:
         seed = f"random-seed={run.settings['random-seed']}"
-        path = f"output/{run.settings['name']}/{run.settings_file.name}"
-        facts["clips"] = f"then {shlex.join([cli.python(), 'generate.py', path, seed])}"
+        path = run.settings_file.relative_to(run.root)
+        facts["clips"] = f"then {shlex.join([cli.python(), 'generate.py', str(path), seed])}"
     report.write(run.report_file, entries, trained.history, trained.settings, facts)
     print(f"wrote {run.report_file}")
     if run.settings["tensorboard"]:

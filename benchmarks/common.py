@@ -40,8 +40,9 @@ def arguments(about: str, **options: float | str) -> argparse.Namespace:
 def stock_networks(settings: dict) -> "Networks":
     """The networks with Keras's own LSTM layers."""
     from joanna import fast, model
+    from joanna.backend import keras
 
-    with mock.patch.object(fast, "LSTM", fast.keras.layers.LSTM):
+    with mock.patch.object(fast, "LSTM", keras.layers.LSTM):
         return model.build(settings)
 
 

@@ -141,7 +141,10 @@ def test_options_are_passed_to_the_stage_and_the_rest_are_settings(monkeypatch, 
         (["--out"], "--out: expected one argument; --help lists the options"),
         (["--out", "folder"], "--out folder: expected the path of a .wav file"),
         (["--fro", "a.wav"], "unknown option '--fro'"),
-        (["--from", "a.wav", "demo", "takes=2"], f"settings: {cli.python()} generate.py a.wav takes=2"),
+        (
+            ["--from", "a.wav", "demo", "takes=2"],
+            f"for other settings: {cli.python()} generate.py a.wav takes=2",
+        ),
         (["--from", str(PROJECT / "sources" / "harp.wav")], "harp.wav: holds no metadata of a clip"),
     ],
 )

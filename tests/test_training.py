@@ -137,9 +137,8 @@ def test_an_exploding_loss_returns_to_the_last_save_at_half_the_rate_and_gives_u
     assert all(np.isfinite(weights).all() for weights in training.network.get_weights())
     hopeless = SmallTraining(tmp_path / "hopeless")
     hopeless.scale = lambda epoch: np.nan if epoch == 4 else 2.0
-    with pytest.raises(
-        UserError, match="a learning rate of 0.00125 after 3 halvings; generator-rate is 0.003: lower it"
-    ):
+    message = "epoch 5, at a learning rate of 0.00125 after 3 halvings; generator-rate is 0.003: lower it"
+    with pytest.raises(UserError, match=message):
         hopeless.train()
     assert '"epochs": 3' in contents(hopeless.path)["progress"]  # saved before, and whole
 
