@@ -15,4 +15,4 @@ class UserError(Exception):
 
 
 class Stopped(BaseException):  # noqa: N818 - not an error
-    """Stopped by the signal whose number it holds, after everything was saved."""
+    """Stopped by the signal whose number it holds; a training has saved, unless a second one came."""

@@ -1,7 +1,7 @@
 """Keras's LSTM layer, Adam and generation loop, faster on a CPU.
 
 The LSTM layer and Adam hold the same variables under the same names as the stock ones, so weights move
-freely between them. On a GPU the stock code runs: its LSTM uses the fused cuDNN kernels.
+freely between them. On a GPU the stock layer and Adam run: that LSTM uses the fused cuDNN kernels.
 """
 
 import contextlib

@@ -60,6 +60,12 @@ def read(words: list[str], root: Path = PROJECT) -> Sweep:
             grid[key] = values
         else:
             plain.append(word)
+    for word in ("cores", "gpus"):
+        if options[word] != _WORDS[word][0] and not options["address"]:
+            raise UserError(
+                f"{word} is {options[word]}, but without address the runs follow one another here; "
+                "leave it out, or start Ray and add address=auto (docs/scale.md)"
+            )
     base = load([*plain, *_pairs({key: values[0] for key, values in grid.items()})])
     if not re.fullmatch(PLAIN_NAME, base["name"]):
         raise UserError(f"name is '{base['name']}', of a run of a sweep; give this sweep a name= of its own")

@@ -98,6 +98,7 @@ def test_random_draws_from_the_grid_by_random_seed(tmp_path):
         (["overlap=[2,3]"], "overlap is 3, which does not divide"),
         (["random=0"], "random is '0'; expected a whole number from 1"),
         (["cores=two"], "cores is 'two'; expected a whole number"),
+        (["gpus=0.5"], "gpus is 0.5, but without address the runs follow one another"),
         (["gpus=08"], "gpus is '08'; expected a whole number, or a fraction"),
         (["variation=[0.2,0:0,20:0.4]"], r"put quotes around a curve: 'variation=\["),
         (
