@@ -93,6 +93,10 @@ def test_every_file_is_there_and_every_wav_is_right(run):
         assert 0.3 * loudness < np.sqrt(np.mean(np.square(samples / 32767))) < 1.1 * loudness
         clips.add(samples.tobytes())
     assert len(clips) == len(CLIPS)
+    reconstruction = wavfile.read(run.output / "reconstruction.wav")[1]
+    assert np.corrcoef(reconstruction, tone()[: len(reconstruction)])[0, 1] < 0.99  # after few epochs
+    strongest = np.abs(np.fft.rfft(reconstruction)).argmax() * 4000 / len(reconstruction)
+    assert min(abs(strongest - pitch) for pitch in (440, 660)) < 4000 / 64
     scores = yaml.safe_load((run.output / "scores.yaml").read_text())
     assert list(scores) == ["source", *CLIPS]
     assert all(np.isfinite(scores[name]["spectrum"]) for name in CLIPS)

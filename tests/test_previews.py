@@ -45,11 +45,14 @@ def test_previews_are_named_by_training_and_epoch_and_sound(watched):
     assert previews <= {
         f"{title}-epoch-{epoch:05}.wav" for title, epochs in TITLES.items() for epoch in range(1, epochs + 1)
     }
+    sounds = set()
     for name in previews:
         rate, samples = wavfile.read(run.previews / name)
         assert rate == 4000
         assert 0.8 < len(samples) / rate < 5.1
         assert samples.std() > 300
+        sounds.add(samples.tobytes())
+    assert len(sounds) == len(previews)  # each is of its own network
 
 
 @pytest.mark.parametrize("pause", [slice(0), slice(18000), slice(12000, 24000), slice(18000, 36000)])

@@ -274,10 +274,10 @@ def test_ctrl_c_and_sigterm_save_and_print_the_command_that_resumes(copy, capsys
     words = [f"{key}={value}" for key, value in copy.settings.items() if value != ""]
     words += ["load-weights=False", "ae-epoch=100000"]
     path = copy.weights_file("phase", "autoencoder")
-    path.unlink()
+    replaced = path.with_name("phase-encoder.old.weights.h5")
 
     def send_signal():
-        while not path.exists():  # saved at the start of the training
+        while not replaced.exists():  # the new training has saved at its start
             time.sleep(0.01)
         os.kill(os.getpid(), number)
 
