@@ -179,11 +179,7 @@ def test_ctrl_c_stops_the_tasks_and_prints_the_command_that_resumes(nodes, proje
     wait_for(lambda: not child.exists())
 
 
-def test_a_cluster_that_cannot_be_reached_or_paths_it_cannot_have_are_refused(tmp_path):
-    words = [*WORDS, "address=127.0.0.1:1"]
-    for seed in ("/a.wav", "../a.wav", "~/a.wav"):
-        with pytest.raises(UserError, match="on a cluster, expected a path below JOANNA's folder"):
-            grid.read([*words, f"seed-source={seed}"], tmp_path)
+def test_a_cluster_that_cannot_be_reached_is_refused():
     installed = importlib.util.find_spec("ray")
     reason = (
         "cannot be joined .*refused" if installed else "ray is not installed; run: .*requirements-ray.txt"

@@ -54,6 +54,16 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(path, error):
     assert list(path.parent.iterdir()) == [path]
 
 
+def test_a_file_is_on_the_disk_before_it_takes_its_name(path, monkeypatch):
+    """A power cut leaves the old file or the new one."""
+    calls = []
+    for name in ("fsync", "replace"):
+        call = getattr(os, name)
+        monkeypatch.setattr(os, name, lambda *args, call=call, name=name: calls.append(name) or call(*args))
+    files.write_bytes(path, b"new")
+    assert calls[:2] == ["fsync", "replace"]
+
+
 def test_the_old_file_can_be_kept_once_the_new_one_is_whole(path):
     before, kept = path.read_bytes(), path.with_name("kept.bin")
 

@@ -21,7 +21,7 @@ import generate
 import lstm
 import preprocess
 from joanna import artifacts, cli, model
-from joanna.artifacts import STAGES, Latents
+from joanna.artifacts import STAGES, Frames, Latents
 from joanna.audio import read_clip_metadata, wav_bytes
 from joanna.checkpoint import Checkpoint
 from joanna.errors import UserError
@@ -100,9 +100,32 @@ def test_every_file_is_there_and_every_wav_is_right(run):
     scores = yaml.safe_load((run.output / "scores.yaml").read_text())
     assert list(scores) == ["source", *CLIPS]
     assert all(np.isfinite(scores[name]["spectrum"]) for name in CLIPS)
+    picture = (run.output / "spectrograms.png").read_bytes()
+    rows = 2 + len(CLIPS)  # source, reconstruction and clips, of 64 bands
+    assert int.from_bytes(picture[20:24], "big") == 4 * 64 * rows + 8 * (rows - 1)
     for component in ("phase", "magnitude"):
         with h5py.File(run.result_file(component)) as file:
             assert set(file) == set(CLIPS)
+
+
+def test_too_little_memory_is_noticed_before_the_work(run, monkeypatch):
+    monkeypatch.setattr("joanna.resources.memory_available", lambda: 1e6)
+    again = Run({**run.settings, "load-weights": False}, run.root)
+    for stage in STAGES[1:]:
+        with pytest.raises(UserError, match=r"takes about .* GB of memory; 0.0 GB are free"):
+            run_stage(again, stage)
+
+
+def test_pauses_do_not_count_in_the_statistics_of_the_frames(tmp_path):
+    write_wav(tmp_path / "song.wav", np.concatenate([tone(), np.zeros(2400), tone()]))
+    run = tiny_run(tmp_path, "source=song.wav", "block-count=110")
+    run_stage(run, "preprocess")
+    frames = Frames.load(run)
+    assert 60 < np.sum(~frames.sounding) < 90
+    for component in frames.components.values():
+        sound = component.frames[frames.sounding]
+        np.testing.assert_allclose(sound.mean(axis=0), 0, atol=1e-3)
+        assert np.abs(component.frames[~frames.sounding]).max() <= 3
 
 
 def test_files_have_the_layout_of_earlier_versions(run):

@@ -203,6 +203,7 @@ def test_more_lstm_iterations_stopped_between_the_trainings_give_bit_identical_r
 @pytest.mark.parametrize("stage", [autoencoder, lstm])
 def test_an_explosion_before_the_first_save_starts_again_at_half_the_rate(copy, capsys, monkeypatch, stage):
     found = []
+    monkeypatch.setattr("joanna.artifacts.COMPONENTS", ("phase",))
     for previews, factor in ((Interruptions, 1), (Previews, 0.5)):
         monkeypatch.setattr("joanna.previews.Previews", previews)
         changed = {"learning-rate": factor * copy.settings["learning-rate"], "load-weights": False}

@@ -2,8 +2,6 @@
 
 import ast
 
-import pytest
-
 from joanna.artifacts import STAGES
 from joanna.run import PROJECT
 
@@ -30,6 +28,10 @@ def functions(tree):
     return nodes(tree, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
+def functions_by_file(trees):
+    return [(name, function) for name, tree in trees.items() for function in functions(tree)]
+
+
 def imports(tree):
     """Modules of joanna, and stages, that a module imports anywhere, but for annotations."""
     unused = {
@@ -51,51 +53,55 @@ def test_every_module_has_its_place():
     assert sorted(module.removeprefix("joanna/") for module in modules) == sorted(["__init__", *ORDER])
 
 
-@pytest.mark.parametrize("module", [*ORDER, *STAGES])
-def test_imports_go_downwards(module):
-    below = ORDER if module in STAGES else ORDER[: ORDER.index(module)]
-    tree = CODE[f"{module}.py" if module in STAGES else f"joanna/{module}.py"]
-    assert set(imports(tree)) <= set(below)
+def test_imports_go_downwards():
+    for module in (*ORDER, *STAGES):
+        below = ORDER if module in STAGES else ORDER[: ORDER.index(module)]
+        tree = CODE[f"{module}.py" if module in STAGES else f"joanna/{module}.py"]
+        assert set(imports(tree)) <= set(below), module
 
 
-@pytest.mark.parametrize("name", SOURCES)
-def test_functions_are_short(name):
-    for function in functions(SOURCES[name]):
+def test_functions_are_short():
+    for name, function in functions_by_file(SOURCES):
         arguments = function.args
         parameters = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
         parameters += filter(None, (arguments.vararg, arguments.kwarg))
         count = len([parameter for parameter in parameters if parameter.arg not in ("self", "cls")])
         lines = function.end_lineno - function.lineno + 1
-        assert (lines <= MAX_LINES, count <= MAX_PARAMETERS) == (True, True), function.name
+        assert (lines <= MAX_LINES, count <= MAX_PARAMETERS) == (True, True), f"{name}: {function.name}"
 
 
-@pytest.mark.parametrize("name", CODE)
-def test_functions_change_no_state_of_their_module(name):
-    tree = CODE[name]
-    assert not nodes(tree, ast.Global)
-    constants = set()
-    for statement in tree.body:
+def constants(name):
+    """Names that a module defines; none of them holds an empty container."""
+    found = set()
+    for statement in CODE[name].body:
         if isinstance(statement, (ast.Assign, ast.AnnAssign)):
             value = ast.unparse(statement.value or ast.Constant(None))
-            assert value not in ("[]", "{}", "set()", "dict()", "list()"), ast.unparse(statement)
+            assert value not in ("[]", "{}", "set()", "dict()", "list()"), f"{name}: {ast.unparse(statement)}"
             targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
-            constants |= {node.id for target in targets for node in nodes(target, ast.Name)}
-    for function in functions(tree):
+            found |= {node.id for target in targets for node in nodes(target, ast.Name)}
+    return found
+
+
+def test_functions_change_no_state_of_their_module():
+    defined = {name: constants(name) for name in CODE}
+    assert not [name for name, tree in CODE.items() if nodes(tree, ast.Global)]
+    for name, function in functions_by_file(CODE):
         changed = [
             node.value
             for node in nodes(function, ast.Attribute, ast.Subscript)
             if getattr(node, "attr", "") in MUTATORS or not isinstance(node.ctx, ast.Load)
         ]
-        assert not {value.id for value in changed if isinstance(value, ast.Name)} & constants, function.name
+        names = {value.id for value in changed if isinstance(value, ast.Name)}
+        assert not names & defined[name], f"{name}: {function.name}"
 
 
-@pytest.mark.parametrize("name", SOURCES)
-def test_private_attributes_are_those_of_self(name):
+def test_private_attributes_are_those_of_self():
     private = {
-        ast.unparse(node)
-        for node in nodes(SOURCES[name], ast.Attribute)
+        (name, ast.unparse(node))
+        for name, tree in SOURCES.items()
+        for node in nodes(tree, ast.Attribute)
         if node.attr.startswith("_") and not node.attr.startswith("__")
         if ast.unparse(node.value) not in ("self", "cls")
     }
     # TensorFlow has no public way to free a custom gradient
-    assert private == ({"gradient_registry._registry"} if name == "joanna/fast.py" else set())
+    assert private == {("joanna/fast.py", "gradient_registry._registry")}

@@ -146,13 +146,22 @@ def test_a_wrong_source_leaves_nothing_behind(tmp_path):
     assert not [path for path in tmp_path.rglob("*") if path.name != "sweeps" and path.parent != tmp_path]
 
 
-def test_frames_are_shared_and_each_run_has_its_settings(tmp_path):
+def test_frames_are_shared_and_each_run_has_its_settings(tmp_path, monkeypatch):
     (tmp_path / "sources").mkdir()
     write_wav(tmp_path / "sources" / "song.wav", tone())
     runs = list(grid.read([*WORDS, "dropout=[0,0.2]"], tmp_path).points)
     assert list(tree.make_frames(runs)) == []
     assert [yaml.safe_load(run.settings_file.read_text()) for run in runs] == [run.settings for run in runs]
-    assert runs[0].frames_file.samefile(runs[1].frames_file)
+    first, second = (run.frames_file for run in runs)
+    assert first.samefile(second)
+
+    def link(*_):
+        raise OSError("no hard links")
+
+    monkeypatch.setattr(os, "link", link)
+    tree.share(*runs, ("preprocess",))
+    assert not first.samefile(second)
+    assert first.read_bytes() == second.read_bytes()
 
 
 def test_too_little_memory_is_one_sentence(project, monkeypatch):

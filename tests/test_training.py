@@ -251,12 +251,6 @@ def test_a_finished_training_is_released(tmp_path):
     assert reference() is None
 
 
-def test_normalized_error():
-    frames = np.random.default_rng(0).normal(size=(50, 3))
-    assert normalized_error(frames, frames) == 0
-    assert normalized_error(frames, 0 * frames) == 1
-
-
 def test_two_devices_train_as_one_does(tmp_path):
     paths = os.pathsep.join(map(str, (PROJECT, PROJECT / "tests")))
     result = subprocess.run(
