@@ -20,6 +20,8 @@ from joanna.run import TRAININGS, Run, Training
 from joanna.settings import clip_blocks, hop, methods, variation
 from joanna.spectra import COMPONENTS, join, match_statistics
 
+_REFERENCE_FRAMES = 4096  # of a longer song every second, third, ... is enough for its distribution
+
 
 class Job(NamedTuple):
     """A clip to generate."""
@@ -199,6 +201,8 @@ class FrameGenerator:
         self._run, self._component, self._predictor = run, component, predictor
         self._song, self._seed = song.components[component], seed
         self._sounding = song.sounding
+        sounding = np.flatnonzero(song.sounding)
+        self._reference = self._song.frames[sounding[:: 1 + len(sounding) // _REFERENCE_FRAMES]]
         recording = run.settings["seed-source"]
         self._predictions = predictor.predict_on_batch(seed[None])[0] if recording else seed[:0]
 
@@ -234,7 +238,7 @@ class FrameGenerator:
         return METHODS[job.method](Seed(frames, predictions), _frame_count(settings), **options)
 
     def _finished(self, job, frames):
-        """The frames ``(M, F)`` of a job with pauses muted, at the mean and std of the song."""
+        """The frames ``(M, F)`` of a job with pauses muted, its values distributed as the song's."""
         if not np.isfinite(frames).all():
             raise UserError(f"{self._title(job)}: the network's output is NaN or Inf", rerun="lstm")
         counted = np.ones(len(frames), bool)
@@ -242,7 +246,7 @@ class FrameGenerator:
             frames, counted = mute_pauses(frames, self._song, self._sounding, self._run.settings["stereo"])
         if not self._run.settings["match-statistics"]:
             return frames
-        return match_statistics(frames, counted, self._component)
+        return match_statistics(frames, counted, self._reference, self._component)
 
     def _title(self, job):
         title = f"{self._component}: {job.method}, sequences of {job.length}"

@@ -189,19 +189,33 @@ def denormalize(frames: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.nda
     return frames * std + mean
 
 
-def match_statistics(frames: np.ndarray, counted: np.ndarray, component: str) -> np.ndarray:
-    """Generated frames ``(M, F)`` with mean 0 and std 1 in each bin, over the frames `counted` ``(M,)``.
+def match_statistics(frames: np.ndarray, counted: np.ndarray, song: np.ndarray, component: str) -> np.ndarray:
+    """Generated frames ``(M, F)`` with the song's distribution of values in each bin.
 
-    No bin is raised more than 20-fold, of phases 1000-fold, and one that needs more keeps its mean in
-    proportion: a bin that stands still stays as it is. Frames that are not counted are returned unchanged.
+    Histogram matching (Gonzalez and Woods 2018, Digital Image Processing, 3.3): each value of a bin becomes
+    the value of the same rank in the song. A network's best guesses are close to the mean, loud and quiet
+    frames too rare. A bin whose std is below 1/20, of phases 1/1000, keeps its mean in proportion: one that
+    stands still stays as it is.
+
+    Args:
+        frames: generated frames, normalized.
+        counted: frames that are matched ``(M,)``; the others are returned unchanged.
+        song: frames of the song ``(N, F)``, normalized.
+        component: phase or magnitude.
     """
-    if not counted.any():
-        return frames
-    max_gain = _MAX_GAINS[component]
-    mean, std = frames[counted].mean(axis=0), frames[counted].std(axis=0)
-    kept = np.maximum(0, 1 - max_gain * std) * mean
-    matched = (frames - mean) / np.maximum(std, 1 / max_gain) + kept
-    return np.where(counted[:, None], matched, frames)
+    matched, own_ranks, ranks = frames.copy(), _ranks(counted.sum()), _ranks(len(song))
+    for i in range(frames.shape[1] if counted.any() else 0):
+        values = frames[counted, i]
+        moving = min(1, _MAX_GAINS[component] * values.std())
+        wanted = np.empty_like(values)
+        wanted[values.argsort(kind="stable")] = np.interp(own_ranks, ranks, np.sort(song[:, i]))
+        matched[counted, i] = moving * wanted + (1 - moving) * values.mean()
+    return matched
+
+
+def _ranks(count):
+    """Ranks of sorted values, 0 to 1."""
+    return (np.arange(count) + 0.5) / count
 
 
 def normalized_error(frames: np.ndarray, predicted: np.ndarray) -> float:

@@ -2,7 +2,7 @@ import io
 
 import numpy as np
 import pytest
-from helpers import tiny_run, write_wav
+from helpers import tiny_run, tone, write_wav
 from scipy.io import wavfile
 
 import generate
@@ -111,12 +111,21 @@ def test_every_job_has_its_own_frames_which_repeat(tmp_path, network, capsys):
     assert list(frames) == jobs
     # 0.5 s and a frame at both ends, which are cut off, at a hop of 32 samples
     assert {values.shape for values in frames.values()} == {(67 + 2, 64)}
-    for values in frames.values():
-        np.testing.assert_allclose(values.mean(axis=0), 0, atol=1e-5)  # match-statistics
     assert len({values.tobytes() for values in frames.values()}) == 4
     again = generator(tmp_path, network).generate(jobs[2:3])
     np.testing.assert_array_equal(again[jobs[2]], frames[jobs[2]])
     assert "magnitude: 4 clips\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("pause", [slice(0), slice(5, 15)])
+def test_each_bin_has_the_values_of_the_songs_sound(tmp_path, network, pause):
+    song, job = noise_song(pause), Job("part", 4, 0)
+    frames, own = generator(tmp_path, network, song=song).generate([job])[job], song.components["magnitude"]
+    generated = frames[np.any(frames != own.normalize(np.zeros((1, 64))), axis=1)]  # the others are pauses
+    assert len(generated) > 40
+    levels = np.linspace(0.05, 0.95, 19)
+    pair = (np.quantile(each, levels, axis=0) for each in (generated, own.frames[song.sounding]))
+    np.testing.assert_allclose(*pair, atol=0.3)
 
 
 @pytest.mark.parametrize("method", ["part", "whole"])
@@ -335,6 +344,12 @@ def test_a_long_recording_is_in_the_wav_and_its_last_minute_in_the_report(tmp_pa
     # the whole of it is a copy, but not of the recording
     assert clip.scores["copied"] == 1
     assert 60 <= clip.scores["copied-at"] < 60.2
+    # phases of another origin do not hide it
+    run = tiny_run(tmp_path, *words, "phase-method=network")
+    maker = clips.ClipMaker(run, Frames(components, audio, 60, 2), audio, recording)
+    frames = {"magnitude": components["magnitude"].frames[:220], "phase": rng.normal(size=(220, 64))}
+    [clip] = maker.rank_takes({name: {job: values} for name, values in frames.items()}, metadata)
+    assert clip.scores["copied"] == 1
 
 
 def test_the_network_hears_a_recording_to_its_end(tmp_path):
@@ -361,6 +376,17 @@ def test_the_end_of_a_long_recording_is_heard(tmp_path, words):
     magnitudes = noise_song().components["magnitude"].restore(seeds["magnitude"])
     assert magnitudes.shape == last.shape
     np.testing.assert_allclose(magnitudes, last, atol=0.01)
+
+
+def test_a_silent_clip_stays_silent_with_a_warning(capsys):
+    source = tone()
+    for stage, advice in (("autoencoder", "ae-iteration"), ("lstm", "lstm-iteration")):
+        silent = clips.match_loudness(1e-9 * source, source, "part-4", stage)
+        assert np.abs(silent).max() < 1e-8
+        warning = f"warning: part-4 is silent; raise {advice} or minutes and run {stage}.py again\n"
+        assert capsys.readouterr().out == warning
+    with pytest.raises(UserError, match="part-4: the network's output is NaN or Inf"):
+        clips.match_loudness(np.append(source, np.nan), source, "part-4", "lstm")
 
 
 def test_an_output_that_is_not_finite_is_refused(tmp_path):

@@ -67,7 +67,8 @@ def test_a_pure_tone_is_given_back_whatever_the_network_puts_out(power):
     mean, std = spectra.statistics(magnitude, every)
     normalized = spectra.normalize(magnitude, mean, std)
     noise = np.random.default_rng(0).normal(size=magnitude.shape).astype(np.float32)
-    restored = spectra.denormalize(spectra.match_statistics(1e-3 * noise, every, "magnitude"), mean, std)
+    matched = spectra.match_statistics(1e-3 * noise, every, normalized, "magnitude")
+    restored = spectra.denormalize(matched, mean, std)
     assert np.abs(restored - magnitude).max() < 1e-6 * magnitude.max()
     assert spectra.normalized_error(normalized, noise) < 2
     assert spectra.normalized_error(0 * normalized, noise) == 0
@@ -86,6 +87,8 @@ def test_frames_60_db_below_the_loudest_have_no_sound():
 def test_silence_counts_neither_in_the_statistics_nor_in_the_loudness():
     rng = np.random.default_rng(0)
     frames = rng.normal(3, 5, size=(40, 6))
+    assert spectra.normalized_error(frames - 3, 0 * frames) == pytest.approx(1)
+    assert spectra.normalized_error(frames, frames) == 0
     frames[10:30] = 0
     for counted, expected in ((EVERY, frames), (frames.any(axis=1), np.delete(frames, slice(10, 30), 0))):
         mean, std = spectra.statistics(frames, counted)
@@ -109,22 +112,36 @@ def test_frames_without_sound_stay_within_three_deviations():
     np.testing.assert_array_equal(normalized[30:], np.tile([-3, -3, -3, 0], (10, 1)))
 
 
+def test_matching_gives_each_bin_the_values_of_the_song():
+    rng = np.random.default_rng(0)
+    song = rng.exponential(size=(600, 3)) * [1, 2, 0] - [1, 2, 0]
+    frames = rng.normal(size=(40, 3)) * [1, 0.1, 1] + [0, 2, 1]
+    matched = spectra.match_statistics(frames, EVERY, song, "magnitude")
+    np.testing.assert_array_equal(matched[:, :2].argsort(axis=0), frames[:, :2].argsort(axis=0))
+    levels = np.linspace(0.1, 0.9, 17)
+    expected, found = (np.quantile(values, levels, axis=0, method="hazen") for values in (song, matched))
+    np.testing.assert_allclose(found, expected, atol=0.2)
+    own = spectra.match_statistics(song, np.ones(600, bool), song, "magnitude")
+    np.testing.assert_allclose(own, song, atol=1e-12)
+
+
 def test_matching_raises_no_bin_that_stands_still():
     rng = np.random.default_rng(0)
+    song = rng.normal(size=(40, 4))
     frames = rng.normal(size=(40, 4)) * [1, 0.1, 1e-3, 0] + [0, 2, -1.5, -1.5]
-    matched = spectra.match_statistics(frames, EVERY, "magnitude")
-    np.testing.assert_allclose(matched[:, :2].mean(axis=0), 0, atol=1e-12)
-    np.testing.assert_allclose(matched[:, :2].std(axis=0), 1)
-    assert matched[:, 2].std() == pytest.approx(20 * frames[:, 2].std())
+    matched = spectra.match_statistics(frames, EVERY, song, "magnitude")
+    np.testing.assert_allclose(np.sort(matched[:, :2], axis=0), np.sort(song[:, :2], axis=0))
+    assert matched[:, 2].std() == pytest.approx(20 * frames[:, 2].std() * song[:, 2].std())
     np.testing.assert_allclose(matched[:, 2:].mean(axis=0), -1.5, rtol=0.05)  # as silent as before
-    phases = spectra.match_statistics(frames, EVERY, "phase")  # at rest they would be a click in each frame
-    np.testing.assert_allclose(phases[:, :3].std(axis=0), 1)
+    phases = spectra.match_statistics(frames, EVERY, song, "phase")  # at rest they would click in each frame
+    np.testing.assert_allclose(np.sort(phases[:, :3], axis=0), np.sort(song[:, :3], axis=0))
     frames[7:] = -1.5
     counted = np.arange(40) < 7
-    matched = spectra.match_statistics(frames, counted, "magnitude")
-    np.testing.assert_array_equal(matched[:7], spectra.match_statistics(frames[:7], EVERY[:7], "magnitude"))
+    matched = spectra.match_statistics(frames, counted, song, "magnitude")
+    alone = spectra.match_statistics(frames[:7], EVERY[:7], song, "magnitude")
+    np.testing.assert_array_equal(matched[:7], alone)
     np.testing.assert_array_equal(matched[7:], frames[7:])
-    np.testing.assert_array_equal(spectra.match_statistics(frames, ~EVERY, "magnitude"), frames)
+    np.testing.assert_array_equal(spectra.match_statistics(frames, ~EVERY, song, "magnitude"), frames)
 
 
 @pytest.mark.parametrize(
