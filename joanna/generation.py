@@ -18,7 +18,7 @@ from joanna.feedback import LoopDetector, SongFeedback, loop_limit
 from joanna.phase import PHASE_METHODS, each_distance, generated_components
 from joanna.run import TRAININGS, Run, Training
 from joanna.settings import clip_blocks, hop, methods, variation
-from joanna.spectra import COMPONENTS, join, match_statistics
+from joanna.spectra import COMPONENTS, join, match_magnitudes, match_phases
 
 _REFERENCE_FRAMES = 4096  # of a longer song every second, third, ... is enough for its distribution
 
@@ -201,8 +201,6 @@ class FrameGenerator:
         self._run, self._component, self._predictor = run, component, predictor
         self._song, self._seed = song.components[component], seed
         self._sounding = song.sounding
-        sounding = np.flatnonzero(song.sounding)
-        self._reference = self._song.frames[sounding[:: 1 + len(sounding) // _REFERENCE_FRAMES]]
         recording = run.settings["seed-source"]
         self._predictions = predictor.predict_on_batch(seed[None])[0] if recording else seed[:0]
 
@@ -238,15 +236,16 @@ class FrameGenerator:
         return METHODS[job.method](Seed(frames, predictions), _frame_count(settings), **options)
 
     def _finished(self, job, frames):
-        """The frames ``(M, F)`` of a job with pauses muted, its values distributed as the song's."""
+        """The frames ``(M, F)`` of a job at the level of the song in each bin, with pauses muted."""
         if not np.isfinite(frames).all():
             raise UserError(f"{self._title(job)}: the network's output is NaN or Inf", rerun="lstm")
-        counted = np.ones(len(frames), bool)
-        if self._component == "magnitude":  # phases do not tell a pause
-            frames, counted = mute_pauses(frames, self._song, self._sounding, self._run.settings["stereo"])
-        if not self._run.settings["match-statistics"]:
-            return frames
-        return match_statistics(frames, counted, self._reference, self._component)
+        matched = self._run.settings["match-statistics"]
+        if self._component == "phase":  # does not tell a pause
+            return match_phases(frames) if matched else frames
+        frames, counted = mute_pauses(frames, self._song, self._sounding, self._run.settings["stereo"])
+        sounding = np.flatnonzero(self._sounding)
+        song = self._song.frames[sounding[:: 1 + len(sounding) // _REFERENCE_FRAMES]]
+        return match_magnitudes(frames, counted, song) if matched else frames
 
     def _title(self, job):
         title = f"{self._component}: {job.method}, sequences of {job.length}"

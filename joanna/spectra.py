@@ -17,7 +17,7 @@ _MIN_STD = 1e-6  # of the largest value; a bin with less is constant, but for ro
 _MAX_SILENT = 3.0  # deviations of a bin in a frame without sound
 # of a generated bin; magnitudes of trained networks need up to 14. The loop of a phase network may come close
 # to rest, and phases that stand still are a click in each frame
-_MAX_GAINS = {"phase": 1000.0, "magnitude": 20.0}
+_MAX_MAGNITUDE_GAIN, _MAX_PHASE_GAIN = 20.0, 1000.0
 _BLOCK, _BINS = 1024, 128  # frames and bins processed at a time
 
 
@@ -189,24 +189,34 @@ def denormalize(frames: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.nda
     return frames * std + mean
 
 
-def match_statistics(frames: np.ndarray, counted: np.ndarray, song: np.ndarray, component: str) -> np.ndarray:
-    """Generated frames ``(M, F)`` with the song's distribution of values in each bin.
+def match_phases(frames: np.ndarray) -> np.ndarray:
+    """Generated phases ``(M, F)`` with mean 0 and std 1 in each bin.
+
+    No bin is raised more than 1000-fold, and one that needs more keeps its mean in proportion: a bin that
+    stands still stays as it is.
+    """
+    mean, std = frames.mean(axis=0), frames.std(axis=0)
+    moving = np.minimum(1, _MAX_PHASE_GAIN * std)
+    return moving * (frames - mean) / np.where(std > 0, std, 1) + (1 - moving) * mean
+
+
+def match_magnitudes(frames: np.ndarray, counted: np.ndarray, song: np.ndarray) -> np.ndarray:
+    """Generated magnitudes ``(M, F)`` with the song's distribution of values in each bin.
 
     Histogram matching (Gonzalez and Woods 2018, Digital Image Processing, 3.3): each value of a bin becomes
     the value of the same rank in the song. A network's best guesses are close to the mean, loud and quiet
-    frames too rare. A bin whose std is below 1/20, of phases 1/1000, keeps its mean in proportion: one that
-    stands still stays as it is.
+    frames too rare. A bin whose std is below 1/20 keeps its mean in proportion: one that stands still stays
+    as it is.
 
     Args:
         frames: generated frames, normalized.
         counted: frames that are matched ``(M,)``; the others are returned unchanged.
         song: frames of the song ``(N, F)``, normalized.
-        component: phase or magnitude.
     """
     matched, own_ranks, ranks = frames.copy(), _ranks(counted.sum()), _ranks(len(song))
     for i in range(frames.shape[1] if counted.any() else 0):
         values = frames[counted, i]
-        moving = min(1, _MAX_GAINS[component] * values.std())
+        moving = min(1, _MAX_MAGNITUDE_GAIN * values.std())
         wanted = np.empty_like(values)
         wanted[values.argsort(kind="stable")] = np.interp(own_ranks, ranks, np.sort(song[:, i]))
         matched[counted, i] = moving * wanted + (1 - moving) * values.mean()

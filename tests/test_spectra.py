@@ -67,7 +67,7 @@ def test_a_pure_tone_is_given_back_whatever_the_network_puts_out(power):
     mean, std = spectra.statistics(magnitude, every)
     normalized = spectra.normalize(magnitude, mean, std)
     noise = np.random.default_rng(0).normal(size=magnitude.shape).astype(np.float32)
-    matched = spectra.match_statistics(1e-3 * noise, every, normalized, "magnitude")
+    matched = spectra.match_magnitudes(1e-3 * noise, every, normalized)
     restored = spectra.denormalize(matched, mean, std)
     assert np.abs(restored - magnitude).max() < 1e-6 * magnitude.max()
     assert spectra.normalized_error(normalized, noise) < 2
@@ -116,12 +116,12 @@ def test_matching_gives_each_bin_the_values_of_the_song():
     rng = np.random.default_rng(0)
     song = rng.exponential(size=(600, 3)) * [1, 2, 0] - [1, 2, 0]
     frames = rng.normal(size=(40, 3)) * [1, 0.1, 1] + [0, 2, 1]
-    matched = spectra.match_statistics(frames, EVERY, song, "magnitude")
+    matched = spectra.match_magnitudes(frames, EVERY, song)
     np.testing.assert_array_equal(matched[:, :2].argsort(axis=0), frames[:, :2].argsort(axis=0))
     levels = np.linspace(0.1, 0.9, 17)
     expected, found = (np.quantile(values, levels, axis=0, method="hazen") for values in (song, matched))
     np.testing.assert_allclose(found, expected, atol=0.2)
-    own = spectra.match_statistics(song, np.ones(600, bool), song, "magnitude")
+    own = spectra.match_magnitudes(song, np.ones(600, bool), song)
     np.testing.assert_allclose(own, song, atol=1e-12)
 
 
@@ -129,19 +129,20 @@ def test_matching_raises_no_bin_that_stands_still():
     rng = np.random.default_rng(0)
     song = rng.normal(size=(40, 4))
     frames = rng.normal(size=(40, 4)) * [1, 0.1, 1e-3, 0] + [0, 2, -1.5, -1.5]
-    matched = spectra.match_statistics(frames, EVERY, song, "magnitude")
+    matched = spectra.match_magnitudes(frames, EVERY, song)
     np.testing.assert_allclose(np.sort(matched[:, :2], axis=0), np.sort(song[:, :2], axis=0))
     assert matched[:, 2].std() == pytest.approx(20 * frames[:, 2].std() * song[:, 2].std())
     np.testing.assert_allclose(matched[:, 2:].mean(axis=0), -1.5, rtol=0.05)  # as silent as before
-    phases = spectra.match_statistics(frames, EVERY, song, "phase")  # at rest they would click in each frame
-    np.testing.assert_allclose(np.sort(phases[:, :3], axis=0), np.sort(song[:, :3], axis=0))
+    phases = spectra.match_phases(frames)  # at rest they would be a click in each frame
+    np.testing.assert_allclose(phases[:, :3].std(axis=0), 1)
+    np.testing.assert_allclose(phases.mean(axis=0), [0, 0, 0, -1.5], atol=1e-12)
     frames[7:] = -1.5
     counted = np.arange(40) < 7
-    matched = spectra.match_statistics(frames, counted, song, "magnitude")
-    alone = spectra.match_statistics(frames[:7], EVERY[:7], song, "magnitude")
+    matched = spectra.match_magnitudes(frames, counted, song)
+    alone = spectra.match_magnitudes(frames[:7], EVERY[:7], song)
     np.testing.assert_array_equal(matched[:7], alone)
     np.testing.assert_array_equal(matched[7:], frames[7:])
-    np.testing.assert_array_equal(spectra.match_statistics(frames, ~EVERY, song, "magnitude"), frames)
+    np.testing.assert_array_equal(spectra.match_magnitudes(frames, ~EVERY, song), frames)
 
 
 @pytest.mark.parametrize(
