@@ -250,7 +250,7 @@ def _write_again(run, clip, reference, original):
         equal = "but for the last bit of some samples" if difference else "sample for sample"
         print(f"{name} equals {original}, {equal}")
     else:
-        print(f"warning: {name} differs from {original}, use the packages and the machine it was made with")
+        print(f"warning: {name} differs from {original}; use the version, packages and machine that made it")
 
 
 def page_clips(signals: dict, clips: list, reference, rate: int) -> list[dict]:

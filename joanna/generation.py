@@ -243,9 +243,11 @@ class FrameGenerator:
         if self._component == "phase":  # does not tell a pause
             return match_phases(frames) if matched else frames
         frames, counted = mute_pauses(frames, self._song, self._sounding, self._run.settings["stereo"])
+        if not matched:
+            return frames
         sounding = np.flatnonzero(self._sounding)
-        song = self._song.frames[sounding[:: 1 + len(sounding) // _REFERENCE_FRAMES]]
-        return match_magnitudes(frames, counted, song) if matched else frames
+        song = self._song.frames[sounding[:: -(-len(sounding) // _REFERENCE_FRAMES)]]
+        return match_magnitudes(frames, counted, song)
 
     def _title(self, job):
         title = f"{self._component}: {job.method}, sequences of {job.length}"

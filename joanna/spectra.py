@@ -17,7 +17,8 @@ _MIN_STD = 1e-6  # of the largest value; a bin with less is constant, but for ro
 _MAX_SILENT = 3.0  # deviations of a bin in a frame without sound
 # of a generated bin; magnitudes of trained networks need up to 14. The loop of a phase network may come close
 # to rest, and phases that stand still are a click in each frame
-_MAX_MAGNITUDE_GAIN, _MAX_PHASE_GAIN = 20.0, 1000.0
+_MAX_GAIN, _MAX_PHASE_GAIN = 20.0, 1000.0
+_RANK_WIDTH = 0.1  # deviations of a bin over which ranks are averaged
 _BLOCK, _BINS = 1024, 128  # frames and bins processed at a time
 
 
@@ -213,19 +214,31 @@ def match_magnitudes(frames: np.ndarray, counted: np.ndarray, song: np.ndarray) 
         counted: frames that are matched ``(M,)``; the others are returned unchanged.
         song: frames of the song ``(N, F)``, normalized.
     """
-    matched, own_ranks, ranks = frames.copy(), _ranks(counted.sum()), _ranks(len(song))
-    for i in range(frames.shape[1] if counted.any() else 0):
-        values = frames[counted, i]
-        moving = min(1, _MAX_MAGNITUDE_GAIN * values.std())
-        wanted = np.empty_like(values)
-        wanted[values.argsort(kind="stable")] = np.interp(own_ranks, ranks, np.sort(song[:, i]))
-        matched[counted, i] = moving * wanted + (1 - moving) * values.mean()
+    if not counted.any():
+        return frames
+    matched, song_ranks = frames.copy(), (np.arange(len(song)) + 0.5) / len(song)
+    for i in range(frames.shape[1]):
+        values = frames[counted, i].astype(float)
+        if std := values.std():
+            wanted = np.interp(_ranks(values, _RANK_WIDTH * std), song_ranks, np.sort(song[:, i]))
+            moving = min(1, _MAX_GAIN * std)
+            matched[counted, i] = moving * wanted + (1 - moving) * values.mean()
     return matched
 
 
-def _ranks(count):
-    """Ranks of sorted values, 0 to 1."""
-    return (np.arange(count) + 0.5) / count
+def _ranks(values, width):
+    """Ranks of values ``(N,)``, 0 to 1, averaged over `width` around each.
+
+    Equal values have equal ranks: a sound that rests is no crescendo, and its noise is not raised to one.
+    """
+    ordered = np.sort(values)
+    sums = np.append(0, ordered.cumsum())
+
+    def area(ends):  # below the cumulative distribution, up to each of `ends`
+        below = ordered.searchsorted(ends)
+        return below * ends - sums[below]
+
+    return (area(values + width / 2) - area(values - width / 2)) / (width * len(values))
 
 
 def normalized_error(frames: np.ndarray, predicted: np.ndarray) -> float:

@@ -363,6 +363,7 @@ def test_drift_tells_a_clip_that_gets_lost():
     assert drifts[0] == pytest.approx(1, abs=0.5)
     assert drifts[1] > 5
     assert drifts[2] < 0.2
+    assert scores.Reference(melody(24), RATE, HOP).score(lost)["drift"] == pytest.approx(drifts[1])
 
 
 def test_a_long_song_analysed_in_parts_has_the_same_features(monkeypatch):
