@@ -1,5 +1,4 @@
 import os
-from pathlib import Path
 
 import pytest
 from helpers import tone, write_wav
@@ -12,7 +11,7 @@ SLOWEST = ("cluster", "resume", "sweep", "pipeline", "run_sh", "report", "keys",
 def pytest_collection_modifyitems(items):
     """Start with the slowest files (`--no-loadscope-reorder` keeps this order)."""
     places = {f"test_{name}": place for place, name in enumerate(SLOWEST)}
-    items.sort(key=lambda item: places.get(Path(item.path).stem, len(places)))
+    items.sort(key=lambda item: places.get(item.path.stem, len(places)))
 
 
 @pytest.fixture

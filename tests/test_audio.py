@@ -231,7 +231,7 @@ def test_clip_metadata_is_read_back(tmp_path):
     ["", "text", "[]", "{}", "[" * 100_000, "9" * 5000]
     + [json.dumps({**METADATA, **wrong}) for wrong in ({"name": "../a"}, {"take": "1"}, {"weights": {}})]
     + [json.dumps({key: METADATA[key] for key in METADATA if key != "seed"})],
-    ids=range(10),
+    ids=len,
 )
 def test_wavs_without_clip_metadata_are_refused(tmp_path, comment):
     path = tmp_path / "a.wav"

@@ -281,6 +281,14 @@ def test_a_button_copies_the_command_for_more_or_selects_it(browser):
     assert commands == [more, more]
 
 
+def test_all_clips_of_a_demo_fit_on_two_screens(browser):
+    top, tallest = browser.execute_script(
+        "const cards = [...document.querySelectorAll('.clip')].map(card => card.getBoundingClientRect());"
+        "return [cards[0].top, Math.max(...cards.slice(1).map((card, i) => card.bottom - cards[i].bottom))]"
+    )
+    assert top + 6 * tallest <= 2 * 800
+
+
 def test_switching_tracks_keeps_the_position(browser):
     assert not browser.find_element("id", "votes").is_displayed()
     browser.find_element("id", "play").click()

@@ -87,8 +87,8 @@ def test_frames_60_db_below_the_loudest_have_no_sound():
 def test_silence_counts_neither_in_the_statistics_nor_in_the_loudness():
     rng = np.random.default_rng(0)
     frames = rng.normal(3, 5, size=(40, 6))
-    assert spectra.normalized_error(frames - 3, 0 * frames) == pytest.approx(1)
     assert spectra.normalized_error(frames, frames) == 0
+    assert spectra.normalized_error(frames, 0 * frames) == 1
     frames[10:30] = 0
     for counted, expected in ((EVERY, frames), (frames.any(axis=1), np.delete(frames, slice(10, 30), 0))):
         mean, std = spectra.statistics(frames, counted)
