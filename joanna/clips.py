@@ -9,8 +9,9 @@ import numpy as np
 from joanna import audio, scores, spectra
 from joanna.artifacts import Frames
 from joanna.errors import UserError
-from joanna.generation import Job
-from joanna.phase import PhaseInputs, PhaseMethod, selected_methods
+from joanna.generation import Job, mute_pauses
+from joanna.matching import SongStatistics, match_phases
+from joanna.phase import PhaseInputs, PhaseMethod, griffin_lim, selected_methods
 from joanna.run import Run
 from joanna.settings import hop
 
@@ -42,6 +43,9 @@ class ClipMaker:
         self._recording, self._hidden = recording, max(0, len(recording) - _SHOWN_SECONDS * self._rate)
         self.reference = scores.Reference(frames.audio, self._rate, hop(run.settings) / self._rate)
         self._reconstruction = reconstruction
+        self._statistics = None
+        if run.settings["match-statistics"]:
+            self._statistics = SongStatistics(frames.components["magnitude"].frames, frames.sounding)
 
     def rank_takes(self, generated: dict, metadata: dict) -> Iterator[Clip]:
         """The takes of each method, sequence length and phase method, best first.
@@ -53,12 +57,12 @@ class ClipMaker:
         phase_methods = selected_methods(self._run.settings["phase-method"])
         for method, length in dict.fromkeys(job[:2] for job in generated["magnitude"]):
             jobs = [job for job in generated["magnitude"] if job[:2] == (method, length)]
-            inputs = [self._phase_inputs(job, generated) for job in jobs]
+            inputs = [self._inputs(job, generated) for job in jobs]
             for way, phase_method in phase_methods.items():
                 name = f"{method}-{length}" + ("-guided" if self._run.settings["guided"] else "")
                 name += "-continued" if self._run.settings["continue"] else ""
                 name += f"-{way}" if len(phase_methods) > 1 else ""
-                clips = [self._clip(name, phase_method, given) for given in inputs]
+                clips = [self._clip(name, phase_method, *given) for given in inputs]
                 own = {"method": method, "sequence-lengths": [length], "phase-method": way}
                 settings = {**metadata["settings"], **own, "load-weights": True}
                 yield from self._ranked(clips, {**metadata, "settings": settings})
@@ -76,21 +80,27 @@ class ClipMaker:
             clip.signal, clip.wav = signal[self._hidden :].copy(), audio.wav_bytes(signal, self._rate, text)
             yield clip
 
-    def _phase_inputs(self, job: Job, generated: dict) -> PhaseInputs:
-        """What the phase methods need of a job; the same for all of them."""
+    def _inputs(self, job: Job, generated: dict) -> tuple[PhaseInputs, np.ndarray]:
+        """Input of the phase methods for a job, and which of its frames have sound ``(M,)``."""
         settings, song = self._run.settings, self._frames.components
-        magnitude = song["magnitude"].restore(generated["magnitude"][job])
-        phase = song["phase"].restore(generated["phase"][job]) if "phase" in generated else np.empty((0, 0))
-        return PhaseInputs(
-            magnitude=generated["magnitude"][job],
-            phase=phase,
-            linear_magnitude=spectra.linear_magnitude(magnitude, settings["magnitude-power"]),
+        stereo, power = settings["stereo"], settings["magnitude-power"]
+        magnitude, sounding = generated["magnitude"][job], self._frames.sounding
+        magnitude, sounding = mute_pauses(magnitude, song["magnitude"], sounding, stereo)
+        phase = generated["phase"][job] if "phase" in generated else np.zeros_like(magnitude[:0])
+        if self._statistics:
+            magnitude = self._statistics.match(magnitude, sounding)
+            phase = match_phases(phase) if len(phase) else phase
+        inputs = PhaseInputs(
+            magnitude=magnitude,
+            phase=song["phase"].restore(phase),
+            linear_magnitude=spectra.linear_magnitude(song["magnitude"].restore(magnitude), power),
             song_magnitude=song["magnitude"].frames,
             song_phase=self._song_phase,
             overlap=settings["overlap"],
-            stereo=settings["stereo"],
+            stereo=stereo,
             iterations=settings["phase-iterations"],
         )
+        return inputs, sounding
 
     def _song_phase(self, places: np.ndarray) -> np.ndarray:
         """Phases ``(K, F)`` of the song's frames ``(K,)``; those of all of an hour would take a gigabyte.
@@ -104,24 +114,45 @@ class ClipMaker:
             [spectra.component_frames(each, "phase", length, overlap, 1.0) for each in passages]
         )
 
-    def _clip(self, name: str, phase_method: PhaseMethod, inputs: PhaseInputs) -> Clip:
+    def _clip(self, name: str, phase_method: PhaseMethod, inputs: PhaseInputs, sounding: np.ndarray) -> Clip:
         """A clip without the number of its take, loudness and metadata."""
         settings = self._run.settings
-        magnitude = self._frames.components["magnitude"].restore(inputs.magnitude)
 
-        def signal(phase):
+        def signal(frames):
             keys = "magnitude-power", "overlap", "stereo"
-            joined = spectra.join(magnitude, phase, *(settings[key] for key in keys))
-            return trim_and_fade(joined, settings)
+            return trim_and_fade(spectra.join(*frames, *(settings[key] for key in keys)), settings)
 
         phase = phase_method.phases(inputs)
-        heard, start = signal(phase), _lead(settings)
-        scored = heard[start:]
-        decided = scored if phase is inputs.followed else signal(inputs.followed)[start:]
+        magnitude_and_phase = self._fitted(inputs, phase, sounding)
+        heard, start = signal(magnitude_and_phase), _lead(settings)
+        scored = decided = heard[start:]
+        if phase is not inputs.followed:
+            decided = signal(self._fitted(inputs, inputs.followed, sounding))[start:]
         found = self.reference.score(scored, decided)
         if found.get("copied-seconds"):
             found["copied-at"] += (len(self._recording) - self._hidden) / self._rate
-        return Clip(name, heard, magnitude, phase, found)
+        return Clip(name, heard, *magnitude_and_phase, found)
+
+    def _fitted(
+        self, inputs: PhaseInputs, phase: np.ndarray, sounding: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Magnitudes, to the power of magnitude-power, and phases ``(M, F)`` of a clip.
+
+        Overlapping frames do not agree, so the sum has other statistics: with match-statistics its frames are
+        matched again, but for those at the ends, which fewer frames overlap.
+        """
+        own, overlap, stereo = self._frames.components["magnitude"], inputs.overlap, inputs.stereo
+        magnitude = own.restore(inputs.magnitude)
+        if not self._statistics:
+            return magnitude, phase
+        power, length = self._run.settings["magnitude-power"], magnitude.shape[1]
+        audio = spectra.join(magnitude, phase, power, overlap, stereo)
+        frames = own.normalize(spectra.component_frames(audio, "magnitude", length, overlap, power))
+        inner = sounding.copy()
+        inner[: overlap - 1] = inner[len(inner) - overlap + 1 :] = False
+        frames = np.where(inner[:, None], frames, inputs.magnitude)
+        phase = griffin_lim(inputs.linear_magnitude, phase, overlap, stereo, iterations=1)
+        return own.restore(self._statistics.match(frames, sounding)), phase
 
 
 def trim_and_fade(signal: np.ndarray, settings: dict) -> np.ndarray:

@@ -18,9 +18,7 @@ from joanna.feedback import LoopDetector, SongFeedback, loop_limit
 from joanna.phase import PHASE_METHODS, each_distance, generated_components
 from joanna.run import TRAININGS, Run, Training
 from joanna.settings import clip_blocks, hop, methods, variation
-from joanna.spectra import COMPONENTS, join, match_magnitudes, match_phases
-
-_REFERENCE_FRAMES = 4096  # of a longer song every second, third, ... is enough for its distribution
+from joanna.spectra import COMPONENTS, join
 
 
 class Job(NamedTuple):
@@ -212,10 +210,11 @@ class FrameGenerator:
         lengths = [job.length for job in jobs]
         windows = Windows(self._predictor, lengths, dropout_rates(settings, jobs), rngs)
         loops = [self._loop(job, rng) for job, rng in zip(jobs, rngs, strict=True)]
-        return {
-            job: self._finished(job, frames)
-            for job, frames in zip(jobs, run_loops(windows, loops), strict=True)
-        }
+        generated = dict(zip(jobs, run_loops(windows, loops), strict=True))
+        for job, frames in generated.items():
+            if not np.isfinite(frames).all():
+                raise UserError(f"{self._title(job)}: the network's output is NaN or Inf", rerun="lstm")
+        return generated
 
     def _loop(self, job, rng):
         """The feedback loop of a job."""
@@ -234,20 +233,6 @@ class FrameGenerator:
         predictions = self._predictions[-job.length :]
         frames = self._seed[-job.length :] if len(predictions) else self._seed[: job.length]
         return METHODS[job.method](Seed(frames, predictions), _frame_count(settings), **options)
-
-    def _finished(self, job, frames):
-        """The frames ``(M, F)`` of a job at the level of the song in each bin, with pauses muted."""
-        if not np.isfinite(frames).all():
-            raise UserError(f"{self._title(job)}: the network's output is NaN or Inf", rerun="lstm")
-        matched = self._run.settings["match-statistics"]
-        if self._component == "phase":  # does not tell a pause
-            return match_phases(frames) if matched else frames
-        frames, counted = mute_pauses(frames, self._song, self._sounding, self._run.settings["stereo"])
-        if not matched:
-            return frames
-        sounding = np.flatnonzero(self._sounding)
-        song = self._song.frames[sounding[:: -(-len(sounding) // _REFERENCE_FRAMES)]]
-        return match_magnitudes(frames, counted, song)
 
     def _title(self, job):
         title = f"{self._component}: {job.method}, sequences of {job.length}"

@@ -15,10 +15,6 @@ from joanna import audio
 COMPONENTS = ("phase", "magnitude")
 _MIN_STD = 1e-6  # of the largest value; a bin with less is constant, but for rounding to float32
 _MAX_SILENT = 3.0  # deviations of a bin in a frame without sound
-# of a generated bin; magnitudes of trained networks need up to 14. The loop of a phase network may come close
-# to rest, and phases that stand still are a click in each frame
-_MAX_GAIN, _MAX_PHASE_GAIN = 20.0, 1000.0
-_RANK_WIDTH = 0.1  # deviations of a bin over which ranks are averaged
 _BLOCK, _BINS = 1024, 128  # frames and bins processed at a time
 
 
@@ -188,57 +184,6 @@ def normalize(
 def denormalize(frames: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
     """Inverse of `normalize`; constant bins become their mean, whatever the frames ``(M, F)`` hold."""
     return frames * std + mean
-
-
-def match_phases(frames: np.ndarray) -> np.ndarray:
-    """Generated phases ``(M, F)`` with mean 0 and std 1 in each bin.
-
-    No bin is raised more than 1000-fold, and one that needs more keeps its mean in proportion: a bin that
-    stands still stays as it is.
-    """
-    mean, std = frames.mean(axis=0), frames.std(axis=0)
-    moving = np.minimum(1, _MAX_PHASE_GAIN * std)
-    return moving * (frames - mean) / np.where(std > 0, std, 1) + (1 - moving) * mean
-
-
-def match_magnitudes(frames: np.ndarray, counted: np.ndarray, song: np.ndarray) -> np.ndarray:
-    """Generated magnitudes ``(M, F)`` with the song's distribution of values in each bin.
-
-    Histogram matching (Gonzalez and Woods 2018, Digital Image Processing, 3.3): each value of a bin becomes
-    the value of the same rank in the song. A network's best guesses are close to the mean, loud and quiet
-    frames too rare. A bin whose std is below 1/20 keeps its mean in proportion: one that stands still stays
-    as it is.
-
-    Args:
-        frames: generated frames, normalized.
-        counted: frames that are matched ``(M,)``; the others are returned unchanged.
-        song: frames of the song ``(N, F)``, normalized.
-    """
-    if not counted.any():
-        return frames
-    matched, song_ranks = frames.copy(), (np.arange(len(song)) + 0.5) / len(song)
-    for i in range(frames.shape[1]):
-        values = frames[counted, i].astype(float)
-        if std := values.std():
-            wanted = np.interp(_ranks(values, _RANK_WIDTH * std), song_ranks, np.sort(song[:, i]))
-            moving = min(1, _MAX_GAIN * std)
-            matched[counted, i] = moving * wanted + (1 - moving) * values.mean()
-    return matched
-
-
-def _ranks(values, width):
-    """Ranks of values ``(N,)``, 0 to 1, averaged over `width` around each.
-
-    Equal values have equal ranks: a sound that rests is no crescendo, and its noise is not raised to one.
-    """
-    ordered = np.sort(values)
-    sums = np.append(0, ordered.cumsum())
-
-    def area(ends):  # below the cumulative distribution, up to each of `ends`
-        below = ordered.searchsorted(ends)
-        return below * ends - sums[below]
-
-    return (area(values + width / 2) - area(values - width / 2)) / (width * len(values))
 
 
 def normalized_error(frames: np.ndarray, predicted: np.ndarray) -> float:

@@ -59,21 +59,6 @@ def test_denormalize_inverts_normalize():
     np.testing.assert_allclose(restored, frames, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("power", [0.5, 1.0])
-def test_a_pure_tone_is_given_back_whatever_the_network_puts_out(power):
-    tone = 0.5 * np.sin(2 * np.pi * 500 / 4000 * np.arange(4000))  # a hop is four periods
-    magnitude = spectra.component_frames(tone.astype(np.float32), "magnitude", 64, 2, power)
-    every = np.ones(len(magnitude), bool)
-    mean, std = spectra.statistics(magnitude, every)
-    normalized = spectra.normalize(magnitude, mean, std)
-    noise = np.random.default_rng(0).normal(size=magnitude.shape).astype(np.float32)
-    matched = spectra.match_magnitudes(1e-3 * noise, every, normalized)
-    restored = spectra.denormalize(matched, mean, std)
-    assert np.abs(restored - magnitude).max() < 1e-6 * magnitude.max()
-    assert spectra.normalized_error(normalized, noise) < 2
-    assert spectra.normalized_error(0 * normalized, noise) == 0
-
-
 def test_frames_60_db_below_the_loudest_have_no_sound():
     noise = np.random.default_rng(0).normal(0, 0.1, size=4000)
     levels = {"loud": 1.0, "noise of an old recording": 0.01, "dither": 1e-4, "digital silence": 0.0}
@@ -110,52 +95,6 @@ def test_frames_without_sound_stay_within_three_deviations():
     normalized = spectra.normalize(frames, *spectra.statistics(frames, sounding), sounding)
     np.testing.assert_allclose(np.abs(normalized[:30]), np.tile([1, 1, 1, 0], (30, 1)), rtol=1e-3)
     np.testing.assert_array_equal(normalized[30:], np.tile([-3, -3, -3, 0], (10, 1)))
-
-
-def test_matching_gives_each_bin_the_values_of_the_song():
-    rng = np.random.default_rng(0)
-    song = rng.exponential(size=(600, 3)) * [1, 2, 0] - [1, 2, 0]
-    frames = rng.normal(size=(40, 3)) * [1, 0.1, 1] + [0, 2, 1]
-    matched = spectra.match_magnitudes(frames, EVERY, song)
-    np.testing.assert_array_equal(matched[:, :2].argsort(axis=0), frames[:, :2].argsort(axis=0))
-    assert matched.dtype == np.float64
-    levels = np.linspace(0.1, 0.9, 17)
-    expected, found = (np.quantile(values, levels, axis=0, method="hazen") for values in (song, matched))
-    np.testing.assert_allclose(found, expected, atol=0.2)
-    own = spectra.match_magnitudes(song, np.ones(600, bool), song)
-    assert np.abs(own - song).mean() < 0.02
-
-
-def test_matching_leaves_a_clip_that_rests_or_repeats_itself_as_it_is():
-    rng = np.random.default_rng(0)
-    song, clip = rng.exponential(size=(300, 8)) - 1, 0.4 * rng.normal(size=(150, 8))
-    repeated = np.tile(clip[:20], (7, 1))
-    matched = spectra.match_magnitudes(repeated, np.ones(140, bool), song)
-    np.testing.assert_allclose(matched, np.tile(matched[:20], (7, 1)), atol=1e-12)
-    np.testing.assert_allclose(matched.std(axis=0), song.std(axis=0), rtol=0.3)
-    clip[50:] = clip[50] + 1e-4 * rng.normal(size=(100, 8))  # the noise of a loop that has come to rest
-    matched = spectra.match_magnitudes(clip, np.ones(150, bool), song)
-    assert matched[50:].std(axis=0).max() < 0.02 < 0.3 < matched[:50].std(axis=0).min()
-
-
-def test_matching_raises_no_bin_that_stands_still():
-    rng = np.random.default_rng(0)
-    song = rng.normal(size=(40, 4))
-    frames = rng.normal(size=(40, 4)) * [1, 0.1, 1e-3, 0] + [0, 2, -1.5, -1.5]
-    matched = spectra.match_magnitudes(frames, EVERY, song)
-    np.testing.assert_allclose(np.sort(matched[:, :2], axis=0), np.sort(song[:, :2], axis=0), atol=0.4)
-    assert matched[:, 2].std() == pytest.approx(20 * frames[:, 2].std() * song[:, 2].std(), rel=0.05)
-    np.testing.assert_allclose(matched[:, 2:].mean(axis=0), -1.5, rtol=0.05)  # as silent as before
-    phases = spectra.match_phases(frames)  # at rest they would be a click in each frame
-    np.testing.assert_allclose(phases[:, :3].std(axis=0), 1)
-    np.testing.assert_allclose(phases.mean(axis=0), [0, 0, 0, -1.5], atol=1e-12)
-    frames[7:] = -1.5
-    counted = np.arange(40) < 7
-    matched = spectra.match_magnitudes(frames, counted, song)
-    alone = spectra.match_magnitudes(frames[:7], EVERY[:7], song)
-    np.testing.assert_array_equal(matched[:7], alone)
-    np.testing.assert_array_equal(matched[7:], frames[7:])
-    np.testing.assert_array_equal(spectra.match_magnitudes(frames, ~EVERY, song), frames)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from joanna.run import PROJECT
 
 # a module imports only modules to its left or above
 ORDER = """
-    errors startup progress batches
+    errors startup progress batches matching
     files page recording excerpts audio spectra settings source phase run artifacts resources cli
     backend fast model dataset checkpoint feedback callbacks training generation
     scores report clips previews estimate pipeline
