@@ -57,7 +57,7 @@ settings = {
     "takes": 1,  # clips per method and length, ranked by their scores
     "phase-method": "network",  # network, follow, griffin-lim (with overlap 4), or all to compare
     "phase-iterations": 1,  # of Griffin and Lim, which fit the network's phases to each other; 0: none
-    "match-statistics": True,  # match magnitudes and phases of each bin to the source's statistics
+    "match-statistics": True,  # match magnitudes and phases to the statistics of the source
     # file names of the autoencoders, without endings
     "coded-file": "coded-file",  # encoded output of the autoencoders, in output/NAME
     "phase-encoder": "phase-encoder",  # phase autoencoder weights, in weights/NAME

@@ -11,7 +11,7 @@ from joanna.artifacts import Frames
 from joanna.errors import UserError
 from joanna.generation import Job, mute_pauses
 from joanna.matching import SongStatistics, match_phases
-from joanna.phase import PhaseInputs, PhaseMethod, griffin_lim, selected_methods
+from joanna.phase import PhaseInputs, PhaseMethod, consistent_phase, selected_methods
 from joanna.run import Run
 from joanna.settings import hop
 
@@ -138,21 +138,24 @@ class ClipMaker:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Magnitudes, to the power of magnitude-power, and phases ``(M, F)`` of a clip.
 
-        Overlapping frames do not agree, so the sum has other statistics: with match-statistics its frames are
-        matched again, but for those at the ends, which fewer frames overlap.
+        Overlapping frames do not agree, so their sum has other statistics. With match-statistics the frames
+        of the sum are matched once more and take its phases. Those at the ends, which fewer frames overlap,
+        keep their magnitudes, and a bin that stood still before the sum stays as it was.
         """
         own, overlap, stereo = self._frames.components["magnitude"], inputs.overlap, inputs.stereo
-        magnitude = own.restore(inputs.magnitude)
+        before, power = inputs.magnitude, self._run.settings["magnitude-power"]
+        magnitude = own.restore(before)
         if not self._statistics:
             return magnitude, phase
-        power, length = self._run.settings["magnitude-power"], magnitude.shape[1]
-        audio = spectra.join(magnitude, phase, power, overlap, stereo)
-        frames = own.normalize(spectra.component_frames(audio, "magnitude", length, overlap, power))
+        joined = spectra.join(magnitude, phase, power, overlap, stereo)
+        frames = spectra.component_frames(joined, "magnitude", before.shape[1], overlap, power, np.float32)
         inner = sounding.copy()
         inner[: overlap - 1] = inner[len(inner) - overlap + 1 :] = False
-        frames = np.where(inner[:, None], frames, inputs.magnitude)
-        phase = griffin_lim(inputs.linear_magnitude, phase, overlap, stereo, iterations=1)
-        return own.restore(self._statistics.match(frames, sounding)), phase
+        matched = self._statistics.match(own.normalize(frames), inner)[inner]
+        if len(matched):
+            moving = np.minimum(1, 2 * before[inner].std(axis=0))
+            magnitude[inner] = own.restore(moving * matched + (1 - moving) * before[inner])
+        return magnitude, consistent_phase(joined, phase, overlap, stereo)
 
 
 def trim_and_fade(signal: np.ndarray, settings: dict) -> np.ndarray:

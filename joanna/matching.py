@@ -2,13 +2,15 @@
 
 import numpy as np
 
-# of a generated bin; magnitudes of trained networks need up to 14. The loop of a phase network may come close
-# to rest, and phases that stand still are a click in each frame
-_MAX_GAIN, _MAX_PHASE_GAIN = 20.0, 1000.0
+_MAX_GAIN = 20.0  # of a bin; magnitudes of trained networks need up to 14
+_MAX_AXIS_GAIN = 4.0  # of a principal component of bins with std 1
+# The loop of a phase network may come close to rest, and phases that stand still are a click in each frame
+_MAX_PHASE_GAIN = 1000.0
 _RANK_WIDTH = 0.1  # deviations of a bin over which ranks are averaged
-_REFERENCE_FRAMES = 1024  # of a longer song every second, third, ... is enough
+_REFERENCE_FRAMES = 1024  # of a longer song so many are enough
 _AXES = 8  # principal components of the song whose covariance is matched
 _MIN_VARIANCE = 1e-6  # of the largest principal component; less is rounding
+_BINS = 128  # processed at a time
 
 
 def match_phases(frames: np.ndarray) -> np.ndarray:
@@ -36,7 +38,8 @@ class SongStatistics:
 
     def __init__(self, frames: np.ndarray, counted: np.ndarray):
         rows = np.flatnonzero(counted)
-        song = frames[rows[:: -(-len(rows) // _REFERENCE_FRAMES)]].astype(float)
+        rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), _REFERENCE_FRAMES)).astype(int)]
+        song = frames[rows].astype(float)
         self._ordered = np.sort(song, axis=0)
         song -= song.mean(axis=0)
         # the smaller matrix of products has the eigenvalues of the larger one, the covariance
@@ -48,40 +51,50 @@ class SongStatistics:
     def match(self, frames: np.ndarray, counted: np.ndarray) -> np.ndarray:
         """Generated magnitudes ``(M, F)`` with the statistics of the song.
 
-        First a linear map gives them, with mean 0 and std 1 in each bin, the covariance with the least change
-        (Pitie and Kokaram 2007, CVMP). Then each value of a bin becomes the value of the same rank in the
-        song: histogram matching (Gonzalez and Woods 2018, Digital Image Processing, 3.3). What stands still
-        stays as it is: nothing is raised more than 20-fold, and a bin whose std is below 1/20 is matched in
-        proportion.
+        First each bin gets mean 0 and std 1. Then the linear map that changes the frames least gives them the
+        covariance of the song (Pitie and Kokaram 2007, CVMP). At last each value of a bin becomes the value
+        of the same rank in the song: histogram matching (Gonzalez and Woods 2018, Digital Image Processing,
+        3.3). What stands still stays as it is: a bin whose std is below 1/20 is matched in proportion, and no
+        principal component is raised more than 4-fold.
 
         Args:
             frames: generated frames, normalized.
             counted: frames that are matched ``(M,)``; the others are returned unchanged.
         """
-        if not counted.any():
-            return frames
-        matched, chosen = frames.copy(), frames[counted].astype(float)
-        std = chosen.std(axis=0)
-        moving = np.minimum(1, _MAX_GAIN * std)
-        standardized = (chosen - chosen.mean(axis=0)) / np.maximum(std, 1 / _MAX_GAIN)
-        wanted = self._match_bins(self._match_covariance(standardized))
-        matched[counted] = moving * wanted + (1 - moving) * chosen
+        rows, matched = np.flatnonzero(counted), frames.copy()
+        if not len(rows):
+            return matched
+        parts = [slice(start, start + _BINS) for start in range(0, frames.shape[1], _BINS)]
+        offsets = sum(_standardized(frames[rows, bins]) @ self._axes[:, bins].T for bins in parts)
+        change = offsets @ (self._gain(offsets) - np.eye(len(self._axes)))
+        for bins in parts:
+            values = frames[rows, bins]
+            moving = np.minimum(1, _MAX_GAIN * values.std(axis=0, dtype=float))
+            wanted = _standardized(values) + change @ self._axes[:, bins]
+            _match_ranks(wanted, self._ordered[:, bins])
+            matched[rows, bins] = moving * wanted + (1 - moving) * values
         return matched
 
-    def _match_covariance(self, frames):
-        offsets = frames @ self._axes.T
-        covariance = offsets.T @ offsets / len(frames) + np.diag(self._variances) / _MAX_GAIN**2
+    def _gain(self, offsets):
+        """Matrix ``(K, K)`` that gives offsets ``(M, K)`` along the axes the variances of the song."""
+        covariance = offsets.T @ offsets / len(offsets) + np.diag(self._variances) / _MAX_AXIS_GAIN**2
         root = _square_root(covariance)
         inverse = np.linalg.inv(root)
-        gain = inverse @ _square_root(root * self._variances @ root) @ inverse
-        return frames + offsets @ (gain - np.eye(len(gain))) @ self._axes
+        return inverse @ _square_root(root * self._variances @ root) @ inverse
 
-    def _match_bins(self, frames):
-        ranks = (np.arange(len(self._ordered)) + 0.5) / len(self._ordered)
-        for values, wanted in zip(frames.T, self._ordered.T, strict=True):  # views
-            if std := values.std():
-                values[:] = np.interp(_ranks(values, _RANK_WIDTH * std), ranks, wanted)
-        return frames
+
+def _standardized(values):
+    """Values ``(M, B)`` with mean 0 and std 1 in each bin, or less where that takes too much gain."""
+    values = values.astype(float)
+    return (values - values.mean(axis=0)) / np.maximum(values.std(axis=0), 1 / _MAX_GAIN)
+
+
+def _match_ranks(values, ordered):
+    """Replace the values of each bin ``(M, B)`` by those of the same rank in `ordered` ``(N, B)``."""
+    ranks = (np.arange(len(ordered)) + 0.5) / len(ordered)
+    for own, wanted in zip(values.T, ordered.T, strict=True):  # views
+        if std := own.std():
+            own[:] = np.interp(_ranks(own, _RANK_WIDTH * std), ranks, wanted)
 
 
 def _square_root(matrix):

@@ -52,16 +52,23 @@ def griffin_lim(
     """Make phases ``(M, F)`` in radians consistent with fixed linear magnitudes ``(M, F)``.
 
     Repeated inverse and forward STFT (Griffin and Lim 1984, IEEE TASSP 32(2)). At overlap 2 many iterations
-    add a buzz, because adjacent frames share too few samples. In stereo, side keeps its phase relative to
-    mid, and so each sound its place.
+    add a buzz, because adjacent frames share too few samples.
     """
-    side = slice(magnitude.shape[1] // 2 + 1 if stereo else magnitude.shape[1], None)
-    relative = phase[:, side]
     for _ in range(iterations):
-        audio = join(magnitude, phase, 1.0, overlap, stereo)
-        phase = component_frames(audio, "phase", magnitude.shape[1], overlap, 1.0, magnitude.dtype)
-        phase[:, side] = relative
+        phase = consistent_phase(join(magnitude, phase, 1.0, overlap, stereo), phase, overlap, stereo)
     return phase
+
+
+def consistent_phase(audio: np.ndarray, phase: np.ndarray, overlap: int, stereo: bool = False) -> np.ndarray:
+    """Phases ``(M, F)`` in radians of audio whose frames had the phases `phase` before the overlap-add.
+
+    In stereo, side keeps its phase relative to mid, and so each sound its place.
+    """
+    length = phase.shape[1]
+    consistent = component_frames(audio, "phase", length, overlap, 1.0, phase.dtype)
+    side = slice(length // 2 + 1 if stereo else length, None)
+    consistent[:, side] = phase[:, side]
+    return consistent
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ _BASE_BYTES = 0.6e9  # Python, TensorFlow and its thread pools
 _WEIGHT_COPIES = 6  # weights, gradients, moments, copies to save, the other component's
 _LSTM_ARRAYS = 12  # arrays as wide as an LSTM layer that its gradient needs
 _SONG_COPIES = {"training": 6, "generating": 7}  # float32 arrays of the size of the song's frames
+_CLIP_ARRAYS = 6  # float64 arrays of the size of a clip's frames that its sound and its scores take
 # a container's limits: controller in /proc/self/cgroup, folder, limit, usage, prefix of its statistics
 _CONTROL_GROUPS = (
     ("", "sys/fs/cgroup", "memory.max", "memory.current", ""),
@@ -67,7 +68,8 @@ def memory_needed(settings: dict, work: str, frames: int) -> float:
     phase_methods = selected_methods(settings["phase-method"])
     clips = len(methods(settings)) * len(settings["sequence-lengths"]) * settings["takes"]
     path = generated * frames  # of phase.follow
-    return base + 4 * weights + 8 * generated * width * clips * (1 + 2 * len(phase_methods)) + path
+    arrays = clips * (1 + 2 * len(phase_methods)) + _CLIP_ARRAYS
+    return base + 4 * weights + 8 * generated * width * arrays + path
 
 
 def _widths(settings):

@@ -373,6 +373,19 @@ def test_a_clip_has_the_magnitudes_of_the_songs_sound(tmp_path, phase_method, pa
     assert heard < 0.15 < unmatched
 
 
+@pytest.mark.parametrize("level", [-5.0, -1.0])  # -2 is silence
+@pytest.mark.parametrize("phase_method", ["network", "follow"])
+def test_a_clip_that_stands_still_is_raised_to_no_sound(tmp_path, phase_method, level):
+    audio, rng, job = swelling_noise(8000), np.random.default_rng(1), Job("part", 4, 0)
+    run, song = tiny_run(tmp_path, f"phase-method={phase_method}", "generate-seconds=1.5"), song_of(audio)
+    maker = clips.ClipMaker(run, song, audio, audio[:0])
+    still = np.full((220, 64), level, "float32")
+    frames = {"magnitude": {job: still}, "phase": {job: rng.normal(size=(220, 64)).astype("float32")}}
+    [clip] = maker.rank_takes(frames, {"settings": run.settings})
+    expected = song.components["magnitude"].restore(still)
+    np.testing.assert_allclose(*(np.maximum(0, values) for values in (clip.magnitude, expected)), atol=1e-6)
+
+
 def test_the_network_hears_a_recording_to_its_end(tmp_path):
     rng = np.random.default_rng(0)
     samples = 0.3 * rng.normal(size=4321)

