@@ -35,3 +35,12 @@ def test_layer_settings_do_something():
     assert len(deep.autoencoder.layers) == 12
     assert len(deep.generator.layers) == 3
     assert deep.encoder.output_shape == (None, 52)
+
+
+def test_large_latents_cost():
+    networks = model.build(load([*TINY, "dropout=0"]))
+    frames = np.random.default_rng(0).normal(size=(6, 64)).astype("float32")
+    latents = networks.encoder(frames).numpy()
+    networks.autoencoder(frames)
+    [cost] = networks.autoencoder.losses
+    np.testing.assert_allclose(cost, 1e-5 * np.square(latents).sum(axis=1).mean(), rtol=1e-5)
