@@ -56,7 +56,7 @@ settings = {
     "jumps": 0.1,  # if guided: fraction of frames that jump elsewhere in the song, 0 to 1
     "takes": 1,  # clips per method and length, ranked by their scores
     "phase-method": "network",  # network, follow, griffin-lim (with overlap 4), or all to compare
-    "phase-iterations": 1,  # of Griffin and Lim, which fit the network's phases to each other; 0: none
+    "phase-iterations": 1,  # of Griffin and Lim, to fit the network's phases; match-statistics adds one
     "match-statistics": True,  # match magnitudes and phases to the statistics of the source
     # file names of the autoencoders, without endings
     "coded-file": "coded-file",  # encoded output of the autoencoders, in output/NAME

@@ -140,7 +140,7 @@ class ClipMaker:
 
         Overlapping frames do not agree, so their sum has other statistics. With match-statistics the frames
         of the sum are matched once more and take its phases. Those at the ends, which fewer frames overlap,
-        keep their magnitudes, and a bin that stood still before the sum stays as it was.
+        keep their magnitudes, as does a bin that stood still before the sum.
         """
         own, overlap, stereo = self._frames.components["magnitude"], inputs.overlap, inputs.stereo
         before, power = inputs.magnitude, self._run.settings["magnitude-power"]

@@ -52,10 +52,10 @@ class SongStatistics:
         """Generated magnitudes ``(M, F)`` with the statistics of the song.
 
         First each bin gets mean 0 and std 1. Then the linear map that changes the frames least gives them the
-        covariance of the song (Pitie and Kokaram 2007, CVMP). At last each value of a bin becomes the value
-        of the same rank in the song: histogram matching (Gonzalez and Woods 2018, Digital Image Processing,
-        3.3). What stands still stays as it is: a bin whose std is below 1/20 is matched in proportion, and no
-        principal component is raised more than 4-fold.
+        covariance of the song along its first principal components (Pitie and Kokaram 2007, CVMP). At last
+        each value of a bin becomes the value of the same rank in the song: histogram matching (Gonzalez and
+        Woods 2018, Digital Image Processing, 3.3). What stands still stays as it is: a bin whose std is below
+        1/20 is matched in proportion, and no principal component is raised more than 4-fold.
 
         Args:
             frames: generated frames, normalized.

@@ -13,6 +13,7 @@ from joanna.backend import tensorflow as tf
 from joanna.errors import UserError
 from joanna.fast import DropoutEncoder, Windows
 from joanna.generation import FrameGenerator, Job
+from joanna.matching import SongStatistics, match_phases
 from joanna.settings import load
 
 
@@ -371,6 +372,31 @@ def test_a_clip_has_the_magnitudes_of_the_songs_sound(tmp_path, phase_method, pa
     (matched, heard), (generated, unmatched) = errors(), errors("match-statistics=False")
     assert matched < 0.05 < generated
     assert heard < 0.15 < unmatched
+
+
+@pytest.mark.parametrize("stereo", [False, True])
+def test_a_clip_takes_the_phases_of_its_sum_and_keeps_pauses_and_ends(tmp_path, stereo):
+    audio, rng, job = swelling_noise(8000, slice(2000, 4000)), np.random.default_rng(1), Job("part", 4, 0)
+    audio = np.stack([audio, 0.5 * np.roll(audio, 7)], axis=1) if stereo else audio
+    run, song = (
+        tiny_run(tmp_path, "phase-iterations=0", "generate-seconds=1.5", f"stereo={stereo}"),
+        song_of(audio),
+    )
+    own, generated = song.components, rng.normal(size=(2, 220, 64)).astype("float32")
+    generated[0, 100:110] = own["magnitude"].normalize(np.zeros((1, 64)))
+    kept = ~np.isin(np.arange(220), np.arange(100, 110))
+    frames = {"magnitude": {job: generated[0]}, "phase": {job: 0.3 * generated[1] + 1}}
+    [clip] = clips.ClipMaker(run, song, audio, audio[:0]).rank_takes(frames, {"settings": run.settings})
+    matched = SongStatistics(own["magnitude"].frames, song.sounding).match(generated[0], kept)
+    magnitude, phase = own["magnitude"].restore(matched), own["phase"].restore(match_phases(generated[1]))
+    np.testing.assert_allclose(clip.magnitude[100:110], 0, atol=1e-6)
+    np.testing.assert_allclose(clip.magnitude[[0, -1]], magnitude[[0, -1]], rtol=1e-5)
+    assert not np.allclose(clip.magnitude[1:-1][kept[1:-1]], magnitude[1:-1][kept[1:-1]], atol=0.01)
+    expected = spectra.component_frames(spectra.join(magnitude, phase, 0.5, 2, stereo), "phase", 64, 2, 1.0)
+    expected[:, 33:] = phase[:, 33:] if stereo else expected[:, 33:]
+    clear = np.roll(kept, 1) & kept & np.roll(kept, -1)
+    difference = np.exp(1j * clip.phase[clear]) - np.exp(1j * expected[clear])
+    assert np.quantile(np.abs(difference), 0.99) < 1e-3
 
 
 @pytest.mark.parametrize("level", [-5.0, -1.0])  # -2 is silence
