@@ -78,9 +78,9 @@ class SongStatistics:
     def _gain(self, offsets):
         """Matrix ``(K, K)`` that gives offsets ``(M, K)`` along the axes the variances of the song."""
         covariance = offsets.T @ offsets / len(offsets) + np.diag(self._variances) / _MAX_AXIS_GAIN**2
-        root = _square_root(covariance)
+        root = square_root(covariance)
         inverse = np.linalg.inv(root)
-        return inverse @ _square_root(root * self._variances @ root) @ inverse
+        return inverse @ square_root(root * self._variances @ root) @ inverse
 
 
 def _standardized(values):
@@ -97,8 +97,8 @@ def _match_ranks(values, ordered):
             own[:] = np.interp(_ranks(own, _RANK_WIDTH * std), ranks, wanted)
 
 
-def _square_root(matrix):
-    """Square root of a symmetric matrix ``(K, K)`` without negative eigenvalues."""
+def square_root(matrix: np.ndarray) -> np.ndarray:
+    """Square root of a symmetric matrix ``(K, K)`` without negative eigenvalues, but for rounding."""
     values, vectors = np.linalg.eigh(matrix)
     return vectors * np.sqrt(np.maximum(values, 0)) @ vectors.T
 

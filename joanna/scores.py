@@ -12,6 +12,7 @@ from scipy.signal import ShortTimeFFT, find_peaks, welch
 from scipy.signal.windows import hann
 
 from joanna.audio import loudness, mid, resample, rms
+from joanna.matching import square_root
 
 SAMPLE_RATE = 16000  # Hz
 N_FFT, HOP_LENGTH, CHROMA_N_FFT = 1024, 256, 4096  # samples: 64, 16 and 256 ms
@@ -119,8 +120,7 @@ def frechet(first: np.ndarray, second: np.ndarray) -> float:
     if min(len(first), len(second)) < 2:
         return float("nan")
     covariance, other_covariance = (np.cov(part, rowvar=False) for part in (first, second))
-    values, vectors = np.linalg.eigh(covariance)
-    root = (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
+    root = square_root(covariance)
     shared = np.linalg.eigvalsh(root @ other_covariance @ root)
     means = np.square(first.mean(axis=0) - second.mean(axis=0)).sum()
     spread = np.trace(covariance) + np.trace(other_covariance)

@@ -266,8 +266,10 @@ def test_a_silent_output_stays_silent(tmp_path, capsys, words):
     song = noise_song(slice(20, 30))
     words = ["variation=0", "generate-seconds=6", "takes=1", *words]
     frames = generator(tmp_path, network, *words, song=song).generate([Job("part", 4, 0)])
-    _, kept = generation.mute_pauses(frames[Job("part", 4, 0)], song.components["magnitude"], song.sounding)
+    own, generated = song.components["magnitude"], frames[Job("part", 4, 0)]
+    muted, kept = generation.mute_pauses(generated, own, song.sounding)
     assert not kept.any()
+    np.testing.assert_array_equal(muted, -2)
     assert "repeats" not in capsys.readouterr().out
 
 
@@ -378,10 +380,8 @@ def test_a_clip_has_the_magnitudes_of_the_songs_sound(tmp_path, phase_method, pa
 def test_a_clip_takes_the_phases_of_its_sum_and_keeps_pauses_and_ends(tmp_path, stereo):
     audio, rng, job = swelling_noise(8000, slice(2000, 4000)), np.random.default_rng(1), Job("part", 4, 0)
     audio = np.stack([audio, 0.5 * np.roll(audio, 7)], axis=1) if stereo else audio
-    run, song = (
-        tiny_run(tmp_path, "phase-iterations=0", "generate-seconds=1.5", f"stereo={stereo}"),
-        song_of(audio),
-    )
+    run = tiny_run(tmp_path, "phase-iterations=0", "generate-seconds=1.5", f"stereo={stereo}")
+    song = song_of(audio)
     own, generated = song.components, rng.normal(size=(2, 220, 64)).astype("float32")
     generated[0, 100:110] = own["magnitude"].normalize(np.zeros((1, 64)))
     kept = ~np.isin(np.arange(220), np.arange(100, 110))

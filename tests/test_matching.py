@@ -74,8 +74,9 @@ def test_no_bin_that_stands_still_is_raised():
     frames = rng.normal(size=(40, 4)) * [1, 0.1, 1e-3, 0] + [0, 2, -1.5, -1.5]
     matched = match(frames, song)
     np.testing.assert_allclose(np.sort(matched[:, :2], axis=0), np.sort(song[:, :2], axis=0), atol=0.4)
-    assert matched[:, 2:].std(axis=0).max() < 0.5
-    np.testing.assert_allclose(matched[:, 2:].mean(axis=0), -1.5, rtol=0.1)  # as silent as before
+    assert matched[:, 2].std() == pytest.approx(20 * frames[:, 2].std() * song[:, 2].std(), rel=0.05)
+    np.testing.assert_allclose(matched[:, 2:].mean(axis=0), -1.5, rtol=0.05)  # as silent as before
+    np.testing.assert_array_equal(matched[:, 3], -1.5)
     np.testing.assert_array_equal(match(np.full((40, 4), -1.5), song), -1.5)
     phases = match_phases(frames)  # at rest they would be a click in each frame
     np.testing.assert_allclose(phases[:, :3].std(axis=0), 1)
