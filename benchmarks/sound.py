@@ -3,7 +3,7 @@
 Each recording is learned with each random-seed; then clips are generated. Trainings and scores are kept in
 --cache and made once: the same command goes on where it was stopped. Other settings of the generation reuse
 the trainings; a change of the code needs another --cache. timbre is in units of the song's halves, onsets are
-relative to the song's, loop and hop-buzz are the song's own subtracted.
+relative to the song's, from sustain, loop and hop-buzz the song's own are subtracted.
 
     python benchmarks/sound.py demo --seeds 3 --songs sources/harp.wav,more/a.flac
     python benchmarks/sound.py demo --seeds 1 phase-method=all variation=0.2
@@ -28,10 +28,11 @@ MADE_BY_TRAINING = [
 RELATIVE = {
     "timbre": lambda value, song: value / song["timbre-halves"],
     "onsets": lambda value, song: value / song["onsets"] - 1,
+    "sustain": lambda value, song: value - song["sustain"],
     "loop": lambda value, song: value - song["loop"],
     "hop-buzz": lambda value, song: value - song["hop-buzz"],
 }
-SHOWN = ("timbre", "harmony", "spectrum", "onsets", "copied", "loop", "hop-buzz", "drift")
+SHOWN = ("timbre", "harmony", "spectrum", "onsets", "sustain", "copied", "loop", "hop-buzz", "drift")
 
 
 def scores(words: list[str], root: Path) -> dict[str, dict]:

@@ -21,6 +21,7 @@ _FLOOR = 1e-6  # power that is added, about that of noise 60 dB below the clip
 _WINDOW_FRAMES = SAMPLE_RATE // HOP_LENGTH  # 1 s, the length compared for copies and loops
 _WINDOW_STEP = 4  # frames between the starts of a clip's windows
 _MAX_FRAMES = 180 * SAMPLE_RATE // HOP_LENGTH  # 180 s, as the cost of comparing all pairs is quadratic
+_SUSTAIN_FRAMES = 8  # 128 ms
 _TREBLE_PART = 2**19  # samples whose spectra are computed at a time
 _PART = 2**21  # samples of a long song analysed at a time, 2 minutes: all of an hour would take gigabytes
 _DRIFT_PATCHES = 156  # 10 s
@@ -157,6 +158,19 @@ def onset_rate(mel: np.ndarray) -> float:
     flux = np.maximum(level[2:] - level[:-2], 0).mean(axis=1)
     peaks, _ = find_peaks(np.pad(flux, 1), prominence=0.15, distance=3)
     return len(peaks) / (len(mel) * HOP_LENGTH / SAMPLE_RATE)
+
+
+def sustain(mel: np.ndarray) -> float:
+    """Autocorrelation of a log-mel spectrogram ``(T, 64)`` after 128 ms; NaN if it is constant or short.
+
+    Sounds that flicker have less than those that last.
+    """
+    if len(mel) <= _SUSTAIN_FRAMES:
+        return float("nan")
+    own = mel - mel.mean(axis=0)
+    variance = np.square(own).mean()
+    product = (own[_SUSTAIN_FRAMES:] * own[:-_SUSTAIN_FRAMES]).mean()
+    return float(product / variance) if variance > 1e-6 else float("nan")
 
 
 def _standardized_windows(mel, mean, step):
@@ -384,6 +398,9 @@ SCORES = (
           "correlation of the pitch classes; 1 is the same"),
     Score("onsets", "onsets", "{:.1f}/s", lambda pair: onset_rate(pair.clip.mel),
           "notes and strokes", {"onsets": ("song", lambda song: onset_rate(song.mel))}),
+    Score("sustain", "sustain", "{:.2f}", lambda pair: sustain(pair.clip.mel),
+          "autocorrelation of the sound after 128 ms; below the song's it flickers",
+          {"sustain": ("song", lambda song: sustain(song.mel))}),
     Score("copied", "copied", "{:.0%}", lambda pair: pair.copied,
           "1 s windows that correlate above 0.9 with one of the song, mean spectrum removed",
           {"copied-halves": ("song's halves", _copied_of_halves)}, verdict=_copies_in_words),

@@ -108,6 +108,17 @@ def test_treble_is_the_power_above_8_khz_where_the_sample_rate_has_any(monkeypat
     assert "treble" not in {**without.baselines, **without.score(noise)}
 
 
+def test_sounds_that_flicker_have_less_sustain_than_those_that_last():
+    blocks = melody().reshape(-1, RATE // 20)  # 50 ms
+    flickering = np.random.default_rng(0).permutation(blocks).ravel()
+    found, own = reference().score(flickering), reference().baselines["sustain"]
+    assert found["sustain"] < 0.1 < 0.2 < own
+    assert abs(scored("new")["sustain"] - own) < 0.1
+    assert abs(scored("noise")["sustain"]) < 0.1
+    assert f"sustain {found['sustain']:.2f} (song {own:.2f})" in reference().line(found)
+    assert "sustain" not in reference().score(np.zeros(RATE))  # silence has none
+
+
 def test_a_copied_passage_is_found():
     clip = scored("passage")
     assert clip["copied"] == 1
@@ -243,11 +254,11 @@ def test_a_clip_is_summed_up_in_plain_words():
 
 
 def test_the_keys_of_scores_yaml_and_their_order():
-    baselines = ["timbre-halves", "timbre-noise", "onsets", "copied-halves", "loop", "hop-buzz"]
+    baselines = ["timbre-halves", "timbre-noise", "onsets", "sustain", "copied-halves", "loop", "hop-buzz"]
     assert list(reference().baselines) == baselines
     clip = scored("new")
     assert list(clip) == [
-        *("timbre", "spectrum", "harmony", "onsets", "copied", "copied-seconds"),
+        *("timbre", "spectrum", "harmony", "onsets", "sustain", "copied", "copied-seconds"),
         *("copied-at", "copied-from", "loop", "hop-buzz", "drift"),
     ]
     assert {type(value) for values in (clip, reference().baselines) for value in values.values()} == {float}
