@@ -336,7 +336,8 @@ def read_clip_metadata(path: str) -> dict:
 
     Returns:
         settings, with the random-seed of the training; random-seed of the generation; weights, their
-        digests; seed, the digest of the seed-source or None; name and take of the clip.
+        digests; seed, the digest of the seed-source or None; name and take of the clip; together, the methods
+        and sequence lengths generated with it, which clips of earlier versions lack.
 
     Raises:
         UserError: the file is missing or is not such a clip.

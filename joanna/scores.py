@@ -285,8 +285,8 @@ class Features:
 class Comparison:
     """A clip, its song and the passages they share.
 
-    Phases of another origin hide a copy, so the clip's magnitudes with phases of the reconstruction,
-    `decided`, are compared as well; where more is shared counts. Of less than 1 s and of silence it is not
+    Phases of another origin hide a copy, so the same frames with phases of the reconstruction, `decided`,
+    are compared as well; where more is shared counts. Of less than 1 s and of silence it is not
     known (NaN).
     """
 
@@ -443,7 +443,7 @@ class Reference:
     def score(self, audio: np.ndarray, decided: np.ndarray | None = None) -> dict[str, float]:
         """Scores of a clip ``(S,)`` at the song's sample rate, by key of `SCORES`.
 
-        `decided` ``(S,)`` are the clip's magnitudes with phases of the reconstruction; see `Comparison`.
+        `decided` ``(S,)`` are the same frames with phases of the reconstruction; see `Comparison`.
 
         Those that a short clip or song does not have, which are NaN, are left out, as of `baselines`.
         """
