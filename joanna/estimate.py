@@ -36,11 +36,6 @@ def song_frames(run: Run) -> int:
     return int(min(samples // settings.hop(run.settings), max_frames(run.settings)))
 
 
-def total_epochs(chosen: dict) -> tuple[int, int]:
-    """Epochs of each autoencoder and of each LSTM training in a whole run."""
-    return math.prod(settings.schedule(chosen, "autoencoder")), math.prod(settings.schedule(chosen, "lstm"))
-
-
 def seconds_per_frame(chosen: dict, frames: int) -> tuple[float, float]:
     """Measured training seconds per frame: autoencoder, and both LSTM trainings together.
 
@@ -70,6 +65,11 @@ def seconds_per_frame(chosen: dict, frames: int) -> tuple[float, float]:
         return autoencoder, spliced + measure(networks.generator, latents, latents)
 
 
+def _epochs(chosen):
+    """Epochs of each autoencoder and of each LSTM training."""
+    return [settings.total_epochs(chosen, stage) for stage in settings.EPOCH_PREFIX]
+
+
 def _print_minutes(chosen):
     """Print a warning if `minutes` is too short."""
     overhead = TimeBudget(chosen).overhead_seconds()
@@ -85,7 +85,7 @@ def print_estimate(run: Run) -> None:
     chosen = run.settings
     if chosen["minutes"]:
         return _print_minutes(chosen)
-    epochs = sum(total_epochs(chosen))
+    epochs = sum(_epochs(chosen))
     # the source is read only if the settings allow a long run
     if max_frames(chosen) * epochs < _LONG_RUN or (frames := song_frames(run)) * epochs < _LONG_RUN:
         return
@@ -93,7 +93,7 @@ def print_estimate(run: Run) -> None:
     print("measuring this machine ...", flush=True)
 
     def cost(run, frames):
-        pairs = zip(seconds_per_frame(run.settings, frames), total_epochs(run.settings), strict=True)
+        pairs = zip(seconds_per_frame(run.settings, frames), _epochs(run.settings), strict=True)
         return duration(len(COMPONENTS) * sum(seconds * frames * epochs for seconds, epochs in pairs))
 
     print(f"training takes about {cost(run, frames)} on this machine. ", end="")

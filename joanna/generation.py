@@ -17,7 +17,7 @@ from joanna.fast import Windows
 from joanna.feedback import LoopDetector, SongFeedback, loop_limit
 from joanna.phase import PHASE_METHODS, each_distance, generated_components
 from joanna.run import TRAININGS, Run, Training
-from joanna.settings import clip_blocks, hop, methods, variation
+from joanna.settings import EPOCH_PREFIX, clip_blocks, hop, methods, total_epochs, variation
 from joanna.spectra import COMPONENTS, join
 
 
@@ -70,17 +70,17 @@ def load_networks(run: Run, latents: Latents) -> TrainedNetworks:
     goals = {"lstm": magnitude.goal}
     label = Training("magnitude", "autoencoder").label
     if label in history:
-        goals["ae"] = int(history[label][-1][1])
+        goals["autoencoder"] = int(history[label][-1][1])
     settings = _training_settings(run.settings, loaded.provenance, goals)
     return TrainedNetworks(networks, history, digests, settings)
 
 
 def _training_settings(settings, provenance, goals):
-    """The settings, with those of the training from the weights; `goals` are epochs by prefix of a key."""
+    """The settings, with those of the training from the weights; `goals` are epochs by stage."""
     trained = {key: value for key, value in provenance.items() if key in settings and key != "source"}
-    for prefix, goal in goals.items():
-        epochs = settings[f"{prefix}-epoch"] * settings[f"{prefix}-iteration"]
-        if not trained.get("minutes") and goal != epochs:
+    for stage, goal in goals.items():
+        if not trained.get("minutes") and goal != total_epochs(settings, stage):
+            prefix = EPOCH_PREFIX[stage]
             trained |= {f"{prefix}-epoch": goal, f"{prefix}-iteration": 1}
     return {**settings, **trained}
 

@@ -1,7 +1,6 @@
 """A run: its folders and files, its lock, its random numbers and its six trainings."""
 
 import contextlib
-import math
 import os
 import shutil
 from collections.abc import Iterator
@@ -14,7 +13,7 @@ import yaml
 import config
 from joanna import files
 from joanna.errors import UserError
-from joanna.settings import schedule
+from joanna.settings import total_epochs
 from joanna.spectra import COMPONENTS
 
 PROJECT = Path(config.__file__).resolve().parent
@@ -45,7 +44,7 @@ class Training:
 
     def epochs(self, settings: dict) -> int:
         """Epochs of all iterations."""
-        return math.prod(schedule(settings, self.stage))
+        return total_epochs(settings, self.stage)
 
 
 TRAININGS = [Training(component, "autoencoder") for component in COMPONENTS]

@@ -94,6 +94,7 @@ SETTINGS = {
     "phase-result": Setting(str),
     "magnitude-result": Setting(str),
 }
+EPOCH_PREFIX = {"autoencoder": "ae", "lstm": "lstm"}  # of the settings of a stage that trains
 REPLACED = ("old", "previous", "beside")  # NAME.old.weights.h5 and so on are weights that others replace
 _REPEAT = ",repeat"  # at the end of a curve
 _COMMANDS = {"sweep": "./run.sh sweep, then its words", "test": "./run.sh test", "help": "./run.sh --help"}
@@ -530,5 +531,10 @@ def methods(settings: dict) -> list[str]:
 
 def schedule(settings: dict, stage: str) -> tuple[int, int]:
     """Epochs per iteration and iterations of each training of a stage, autoencoder or lstm."""
-    prefix = "ae" if stage == "autoencoder" else "lstm"
+    prefix = EPOCH_PREFIX[stage]
     return settings[f"{prefix}-epoch"], settings[f"{prefix}-iteration"]
+
+
+def total_epochs(settings: dict, stage: str) -> int:
+    """Epochs of all iterations of each training of a stage."""
+    return math.prod(schedule(settings, stage))

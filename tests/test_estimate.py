@@ -3,7 +3,7 @@ from helpers import TINY, resource_handles, tiny_run
 
 import config
 from joanna import estimate
-from joanna.settings import load
+from joanna.settings import load, total_epochs
 
 
 def test_a_long_run_prints_its_time_and_a_short_one_nothing(tmp_path, song, capsys, monkeypatch):
@@ -36,7 +36,8 @@ def test_the_schedule_and_the_song_count(tmp_path, song):
     def run(*words):
         return tiny_run(tmp_path, f"source={song}", *words)
 
-    assert estimate.total_epochs(run("ae-iteration=4", "lstm-epoch=3").settings) == (8, 6)
+    chosen = run("ae-iteration=4", "lstm-epoch=3").settings
+    assert [total_epochs(chosen, stage) for stage in ("autoencoder", "lstm")] == [8, 6]
     assert estimate.song_frames(run("section-count=auto")) == 4800 // 32
     assert estimate.song_frames(run("section-count=100")) == 4800 // 32
     assert estimate.song_frames(run("section-count=1", "block-count=6")) == 6
