@@ -8,6 +8,7 @@ while [ -L "$script" ]; do # called through a link
     case "$target" in /*) script="$target" ;; *) script="$(dirname "$script")/$target" ;; esac
 done
 unset CDPATH PYTHONPATH PYTHONHOME PYTHONSAFEPATH # the last three of another Python, conda's for example
+called_from="$PWD"
 cd "$(dirname "$script")"
 
 fail() { echo "run.sh: $1" >&2; exit 2; }
@@ -63,6 +64,18 @@ packages = glob.glob(f"{sys.prefix}/lib*/python{sys.version_info[0]}.{sys.versio
 sys.exit(not (packages and (shutil.which("uv") or importlib.util.find_spec("pip"))))
 ' 2>/dev/null
 }
+
+# files of settings and clips, given relative to another folder
+if [ "$called_from" != "$PWD" ]; then
+    for argument in "$@"; do
+        shift
+        case "$argument" in
+            /* | *=*) ;;
+            *.yaml | *.yml | *.wav) if [ -e "${called_from%/}/$argument" ]; then argument="${called_from%/}/$argument"; fi ;;
+        esac
+        set -- "$@" "$argument"
+    done
+fi
 
 module=pipeline
 if [ "${1-}" = sweep ]; then module=sweep; fi

@@ -82,20 +82,31 @@ class Checkpoint:
         others = (Path(f"{stem}.{word}{WEIGHTS_ENDING}") for word in REPLACED)
         self._old, self._previous, self._displaced = others
         self._provenance = provenance(run, stage, training=True)
+        own = component, stage
+        self._trainings = [each for each in TRAININGS if (each.component, each.stage) == own]
         self.is_new = True  # whether nothing of the current training is saved yet
         self.state = TrainingState()
 
     def finished(self) -> bool:
         """Whether the file is whole, fits the settings and is fully trained. No weights are read."""
-        own = self.component, self.stage
-        trainings = [training for training in TRAININGS if (training.component, training.stage) == own]
+        stored = self._stored_state()
+        return all(stored.is_trained(training, self.run.settings) for training in self._trainings)
+
+    def epochs_left(self) -> int:
+        """Epochs that the file lacks, of all its trainings; without load-weights none are trained."""
+        settings = self.run.settings
+        stored = self._stored_state() if settings["load-weights"] else TrainingState()
+        left = (training.epochs(settings) - stored.of(training.key).epochs for training in self._trainings)
+        return sum(max(0, epochs) for epochs in left)
+
+    def _stored_state(self):
+        """What the file holds but for its arrays; nothing if it is not whole or does not fit."""
         try:
             with files.open_h5(self.path) as file:
                 _check(file.attrs, self.path, self.run, self.stage, self.trained_on)
-                state = TrainingState(_read_progress(file.attrs))
-            return all(state.is_trained(training, self.run.settings) for training in trainings)
+                return TrainingState(_read_progress(file.attrs))
         except (UserError, *files.MALFORMED):
-            return False
+            return TrainingState()
 
     def resume(self, network: "keras.Model") -> bool:
         """Load the newest whole file that fits, if load-weights is on; print which, or why none.
@@ -193,8 +204,10 @@ class Checkpoint:
 
     def finalize(self) -> None:
         """Delete the weights that a finished training replaces, and free its memory."""
-        for path in (self._old, self._displaced):
-            path.unlink(missing_ok=True)
+        begun = [training for training in self._trainings if training.key in self.state.progress]
+        if all(self.state.is_trained(training, self.run.settings) for training in begun):
+            for path in (self._old, self._displaced):
+                path.unlink(missing_ok=True)
         self.network = None
         self.state.moments.clear()
         self.state.cached.clear()

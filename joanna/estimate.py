@@ -7,12 +7,13 @@ from pathlib import Path
 
 import config
 from joanna import settings
-from joanna.artifacts import Frames
+from joanna.artifacts import Frames, Latents
 from joanna.batches import even_batches
+from joanna.checkpoint import Checkpoint
 from joanna.errors import UserError
 from joanna.progress import duration
 from joanna.resources import TimeBudget, check_memory
-from joanna.run import Run
+from joanna.run import TRAININGS, Run
 from joanna.source import load_source
 from joanna.spectra import COMPONENTS
 
@@ -70,6 +71,21 @@ def _epochs(chosen):
     return [settings.total_epochs(chosen, stage) for stage in settings.EPOCH_PREFIX]
 
 
+def _epochs_left(run):
+    """Those that are yet to be trained, on average over the trainings of a stage."""
+    autoencoder, lstm = _epochs(run.settings)
+    with contextlib.suppress(UserError):  # the stage that writes the file is yet to run
+        autoencoder = _left(run, "autoencoder", Frames.load(run).digest)
+        if not autoencoder:  # otherwise the latents are about to change
+            lstm = _left(run, "lstm", Latents.load(run).digest)
+    return [autoencoder, lstm]
+
+
+def _left(run, stage, digest):
+    left = sum(Checkpoint(run, component, stage, digest).epochs_left() for component in COMPONENTS)
+    return math.ceil(left / sum(training.stage == stage for training in TRAININGS))
+
+
 def _print_minutes(chosen):
     """Print a warning if `minutes` is too short."""
     overhead = TimeBudget(chosen).overhead_seconds()
@@ -89,20 +105,26 @@ def print_estimate(run: Run) -> None:
     # the source is read only if the settings allow a long run
     if max_frames(chosen) * epochs < _LONG_RUN or (frames := song_frames(run)) * epochs < _LONG_RUN:
         return
+    left = _epochs_left(run)
+    if not any(left):
+        return
     check_memory(chosen, "training", frames)
     print("measuring this machine ...", flush=True)
 
-    def cost(run, frames):
-        pairs = zip(seconds_per_frame(run.settings, frames), _epochs(run.settings), strict=True)
+    def cost(chosen, frames, epochs):
+        pairs = zip(seconds_per_frame(chosen, frames), epochs, strict=True)
         return duration(len(COMPONENTS) * sum(seconds * frames * epochs for seconds, epochs in pairs))
 
-    print(f"training takes about {cost(run, frames)} on this machine. ", end="")
-    if "demo" not in config.presets:  # it may be deleted
+    begun = left != _epochs(chosen)
+    subject = "the rest of the training" if begun else "training"
+    print(f"{subject} takes about {cost(chosen, frames, left)} on this machine. ", end="")
+    if begun or "demo" not in config.presets:  # it may be deleted
         return print("Stop this run with Ctrl-C; the same command resumes it")
     words = ["demo", f"source={chosen['source']}", f"name={Path(chosen['name']).name[:95]}-demo"]
     demo = Run(settings.load([*words, "start=0", "seconds=0", "seed-section=0"]), run.root)
     demo_frames = int(min(frames, max_frames(demo.settings)))
     print(
-        f"{shlex.join(['./run.sh', *words])} trains for about {cost(demo, demo_frames)}. "
+        f"{shlex.join(['./run.sh', *words])} trains for about "
+        f"{cost(demo.settings, demo_frames, _epochs(demo.settings))}. "
         "Stop this run with Ctrl-C; the same command resumes it"
     )

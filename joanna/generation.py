@@ -174,7 +174,7 @@ def generate(run: Run, trained: TrainedNetworks, song: Frames, seeds: dict) -> t
 
 
 def _frame_count(settings):
-    """Frames of a job: trim_and_fade cuts off a frame length at both ends."""
+    """Frames of a job: those that a clip needs, with what `trim_and_fade` cuts off, and a few more."""
     return clip_blocks(settings) + 3 * settings["overlap"]
 
 

@@ -13,7 +13,7 @@ from pathlib import Path, PurePath
 import numpy as np
 import yaml
 
-from joanna.audio import PLAIN_NAME
+from joanna.audio import PLAIN_NAME, title
 from joanna.errors import UserError
 from joanna.run import PROJECT, Run
 from joanna.settings import SETTINGS, load
@@ -146,5 +146,5 @@ def _points(grid, count, seed):
 
 def _run_name(point):
     """Name of a run's folder."""
-    words = (Path(value).stem if key == "source" else f"{key}-{value}" for key, value in point.items())
+    words = (title(value) if key == "source" else f"{key}-{value}" for key, value in point.items())
     return re.sub(r"[^\w.]+", "-", "-".join(words)).strip("-.")[:90] or "run"

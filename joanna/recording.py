@@ -155,7 +155,7 @@ def _missing(sound, seconds):
 def _conversion(path):
     """Advice for a file that cannot be read."""
     wav = path.with_suffix(".converted.wav" if path.suffix == ".wav" else ".wav")
-    return f"convert it to wav, for example: ffmpeg -i {shlex.quote(str(path))} {shlex.quote(str(wav))}"
+    return f"replace it by a wav, for example: ffmpeg -i {shlex.quote(str(path))} {shlex.quote(str(wav))}"
 
 
 class _Opened(NamedTuple):

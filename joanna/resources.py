@@ -147,9 +147,8 @@ def check_memory(settings: dict, work: str, frames: int) -> None:
 
 def generation_seconds(settings: dict) -> float:
     """Estimate the seconds that generate.py takes on two cores, without its start."""
-    width, latent = settings["frame-length"], bottleneck(settings)
-    weights = settings["layer-count"] * (width + latent) ** 2 / 2
-    weights += (2 + settings["lstm-layers"]) * 8 * latent**2
+    trained = _trained_weights(settings)
+    weights = trained["autoencoder"] + trained["generator"]
     frames = clip_blocks(settings)
     networks = len(generated_components(settings["phase-method"]))
     scoring = _CLIP * len(selected_methods(settings["phase-method"]))

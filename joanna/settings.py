@@ -20,7 +20,7 @@ import numpy as np
 import yaml
 
 import config
-from joanna.audio import PLAIN_NAME, read_clip_metadata
+from joanna.audio import PLAIN_NAME, read_clip_metadata, title
 from joanna.errors import UserError
 
 # raised by PyYAML: its own, and Python's on invalid numbers and dates or on deep nesting
@@ -348,7 +348,7 @@ def _checked(settings):
             "whole-variation"
         )
     if not settings["name"]:
-        plain = re.sub(r"[^\w.-]", "-", Path(settings["source"]).stem).lstrip("-.")
+        plain = re.sub(r"[^\w.-]", "-", title(settings["source"])).lstrip("-.")
         settings["name"] = plain[:100] or "song"
     _check_file_names(settings)
     _resolve_widths(settings)

@@ -9,15 +9,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from joanna.audio import SILENCE, Loaded, load_audio, load_recording
+from joanna.audio import FFMPEG_SUFFIXES, SILENCE, SUFFIXES, Loaded, load_audio, load_recording
 from joanna.errors import UserError
 from joanna.excerpts import Excerpts, closest, crossfade
 from joanna.recording import Recording
 from joanna.settings import hop
 
 # suffixes of the recordings in a folder, and of those that only ffmpeg reads
-_SUFFIXES = set(".wav .flac .ogg .oga .opus .mp3 .aif .aiff .aifc .au .caf .w64 .rf64".split())
-_FFMPEG_SUFFIXES = set(".m4a .m4b .aac .wma .mp4 .mov .mkv .webm .ape .wv .amr .ac3".split())
 
 
 class Source(NamedTuple):
@@ -50,8 +48,8 @@ def source_files(root: Path, settings: dict) -> list[Path]:
     path = source_path(root, settings)
     if path.is_file():
         return [path]
-    others = _files_of(path, _FFMPEG_SUFFIXES)
-    recordings = sorted([*_files_of(path, _SUFFIXES), *(others if shutil.which("ffmpeg") else [])])
+    others = _files_of(path, FFMPEG_SUFFIXES)
+    recordings = sorted([*_files_of(path, SUFFIXES), *(others if shutil.which("ffmpeg") else [])])
     if not recordings:
         reason = "no recordings in it" if path.is_dir() else "no such file"
         reason += f" that can be read ({_without_ffmpeg(others)})" if others else ""
@@ -70,7 +68,7 @@ def _files_of(folder, suffixes):
 
 def skipped_files(root: Path, settings: dict) -> list[str]:
     """A sentence on the files of a folder that only ffmpeg reads, if it is not there."""
-    if shutil.which("ffmpeg") or not (others := _files_of(source_path(root, settings), _FFMPEG_SUFFIXES)):
+    if shutil.which("ffmpeg") or not (others := _files_of(source_path(root, settings), FFMPEG_SUFFIXES)):
         return []
     return [f"skipped {_without_ffmpeg(others)}"]
 
@@ -128,18 +126,22 @@ def _load_shares(files, total, settings):
     refused: list[str] = []
     while True:
         loaded, unusable = _try_shares(files, total, settings)
-        if not unusable:
-            return dict(sorted(loaded.items())), sorted(refused)
-        files = [file for file in files if file not in unusable]
         refused += unusable.values()
+        if not unusable or (loaded and math.isinf(total)):
+            return dict(sorted(loaded.items())), sorted(refused)
+        files = [file for file in files if file not in unusable] or files[-1:]  # whose error is raised
 
 
 def _try_shares(files, total, settings):
-    """Recordings of `_load_shares`, up to the first that cannot be used, and why it cannot."""
+    """Recordings of `_load_shares`, and why others cannot be used.
+
+    Where there are shares, it ends at the first of those, as its share goes to the others.
+    """
     fade, lengths = _fade(settings) * (len(files) > 1), [0] * len(files)
     if len(files) > 1 and not math.isinf(total):
         lengths = [_length(file, settings["start"], settings["sample-rate"], total) for file in files]
     loaded: dict[Path, Loaded] = {}
+    unusable: dict[Path, str] = {}
     for index in np.argsort(lengths, kind="stable"):
         file, left = files[index], len(files) - len(loaded)
         share = total if math.isinf(total) else math.ceil(total / left)
@@ -148,9 +150,12 @@ def _try_shares(files, total, settings):
         except UserError as error:
             if len(files) == 1:
                 raise
-            return loaded, {file: str(error)}
+            unusable[file] = str(error)
+            if math.isinf(total):
+                continue
+            break
         total -= max(0, len(loaded[file].audio) - fade)
-    return loaded, {}
+    return loaded, unusable
 
 
 def _fade(settings):

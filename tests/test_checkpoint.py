@@ -97,6 +97,8 @@ def test_a_new_training_keeps_the_old_weights_until_it_is_finished(tmp_path):
     old, kept = SmallTraining(tmp_path).train(), tmp_path / OLD
     stop_at(SmallTraining(tmp_path, "load-weights=False"), 5)
     assert contents(kept) == old
+    SmallTraining(tmp_path).checkpoint.finalize()  # its minutes are over
+    assert contents(kept) == old
     resumed = SmallTraining(tmp_path)
     assert resumed.resumed
     resumed.train()

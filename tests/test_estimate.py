@@ -1,7 +1,10 @@
 import pytest
 from helpers import TINY, resource_handles, tiny_run
 
+import autoencoder
 import config
+import lstm
+import preprocess
 from joanna import estimate
 from joanna.settings import load, total_epochs
 
@@ -17,6 +20,22 @@ def test_a_long_run_prints_its_time_and_a_short_one_nothing(tmp_path, song, caps
     assert "measuring this machine ...\ntraining takes about " in output
     assert f"./run.sh demo 'source={song}' name=my-song-demo trains for about " in output
     assert output.endswith("Stop this run with Ctrl-C; the same command resumes it\n")
+
+
+def test_what_is_trained_already_is_not_counted(tmp_path, song, capsys, monkeypatch):
+    words, run = [f"source={song}"], tiny_run(tmp_path, f"source={song}")
+    preprocess.main(run)
+    autoencoder.main(run)
+    monkeypatch.setattr(estimate, "_LONG_RUN", 1)
+    capsys.readouterr()
+    estimate.print_estimate(tiny_run(tmp_path, *words, "ae-epoch=9"))
+    assert "\nthe rest of the training takes about " in capsys.readouterr().out
+    estimate.print_estimate(tiny_run(tmp_path, *words, "load-weights=False"))
+    assert "\ntraining takes about " in capsys.readouterr().out
+    lstm.main(run)
+    capsys.readouterr()
+    estimate.print_estimate(run)
+    assert capsys.readouterr().out == ""
 
 
 def test_the_networks_that_were_measured_are_freed(tmp_path):

@@ -107,6 +107,14 @@ def test_a_link_to_it_and_variables_of_another_python_do_not_matter(project, tmp
     assert process.communicate(timeout=60)[1].startswith("run.sh: unknown preset 'demmo'")
 
 
+def test_a_settings_file_may_be_given_relative_to_another_folder(project, tmp_path):
+    path = tmp_path / "my settings.yaml"
+    path.write_text("droput: 0.1")
+    process = start(project, path.relative_to("/"))
+    errors = process.communicate(timeout=60)[1]
+    assert errors.startswith(f"run.sh: {path}: unknown setting 'droput'")
+
+
 @pytest.fixture
 def no_venv(tmp_path):
     """A PATH whose Python leaves a part of .venv only, as on Debian without python3-venv."""

@@ -157,6 +157,10 @@ def test_any_file_name_makes_a_name_for_the_run(stem, name):
     assert load([f"source=./sources/{stem}.wav"])["name"] == name
 
 
+def test_a_folder_gives_its_whole_name():
+    assert load(["source=./sources/Mozart K.331"])["name"] == "Mozart-K.331"
+
+
 @pytest.mark.parametrize(
     ("argument", "words"),
     [

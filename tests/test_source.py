@@ -126,7 +126,7 @@ def test_a_folder_includes_its_sub_folders_and_names_what_cannot_be_read(tmp_pat
     assert source.source_files(tmp_path, settings("new")) == [tmp_path / "new" / "3.m4a"]
 
 
-def test_recordings_of_a_folder_that_cannot_be_used_are_skipped(tmp_path, album):
+def test_recordings_of_a_folder_that_cannot_be_used_are_skipped(tmp_path, album, monkeypatch):
     save(album / "3.wav", np.zeros(8000))
     (album / "0.wav").write_bytes(b"RIFF, but no more")
     samples, notes, _ = source.load_source(tmp_path, settings("album"))
@@ -134,12 +134,19 @@ def test_recordings_of_a_folder_that_cannot_be_used_are_skipped(tmp_path, album)
     skipped = [note for note in notes if note.startswith(f"skipped source {album}")]
     assert [note.split("/")[-1][:6] for note in skipped] == ["0.wav:", "3.wav:"]
     assert "silent" in skipped[1]
+    opened, load = [], source.load_audio
+    monkeypatch.setattr(
+        source, "load_audio", lambda path, *args, **kw: opened.append(path.name) or load(path, *args, **kw)
+    )
     samples, *_ = source.load_source(tmp_path, settings("album", section_count="auto"))
     assert len(samples) == len(LOW) + 2000 - 40
+    assert sorted(opened) == ["0.wav", "1.WAV", "2.wav", "3.wav"]  # an album takes minutes to read
     for name in ("1.WAV", "2.wav"):
         save(album / name, np.zeros(4000))
     with pytest.raises(UserError, match="silent"):
         source.load_source(tmp_path, settings("album"))
+    with pytest.raises(UserError, match="silent"):
+        source.load_source(tmp_path, settings("album", section_count="auto"))
 
 
 def test_a_recording_without_a_stated_length_takes_part_in_a_folder(tmp_path, album):
