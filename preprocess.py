@@ -18,9 +18,10 @@ import numpy as np
 from joanna import cli
 from joanna.artifacts import ComponentFrames, Frames, check_lengths
 from joanna.errors import UserError
+from joanna.resources import check_memory
 from joanna.run import Run
 from joanna.settings import hop
-from joanna.source import check_seed, cut_sections, load_source
+from joanna.source import check_seed, cut_sections, load_source, stated_frames
 from joanna.spectra import COMPONENTS, component_frames, normalize, sounding, statistics
 
 
@@ -35,6 +36,8 @@ def main(run: Run) -> None:
         print(f"up to date, skipped: {run.frames_file}")
         return
     settings = run.settings
+    if settings["section-count"] == "auto" and (expected := stated_frames(run.root, settings)) < math.inf:
+        check_memory(settings, "training", int(expected))  # loading takes gigabytes, too
     source = load_source(run.root, settings)
     print(*source.notes, sep="\n", end="\n" * bool(source.notes))
     sections = cut_sections(source.samples, settings)

@@ -14,27 +14,20 @@ from joanna.errors import UserError
 from joanna.progress import duration
 from joanna.resources import TimeBudget, check_memory
 from joanna.run import TRAININGS, Run
-from joanna.source import load_source
+from joanna.source import load_source, max_frames, stated_frames
 from joanna.spectra import COMPONENTS
 
 _LONG_RUN = 3_000_000  # frames trained on; a shorter run takes minutes and is not measured
 
 
-def max_frames(chosen: dict) -> float:
-    """Most frames of an epoch, however long the source is; infinite for section-count auto."""
-    count = chosen["section-count"]
-    return math.inf if count == "auto" else count * chosen["block-count"]
-
-
 def song_frames(run: Run) -> int:
-    """Frames of an epoch: those of frames.h5, or approximately those of the source, which is read."""
+    """Frames of an epoch: those of frames.h5, or approximately, with pauses, those of the source."""
     with contextlib.suppress(UserError):
         return len(Frames.load(run))
-    chosen = run.settings
-    if chosen["section-count"] == "auto":  # as many as from the beginning, without the choice of sections
-        chosen = {**chosen, "section-count": math.inf}
-    samples = len(load_source(run.root, chosen)[0])
-    return int(min(samples // settings.hop(run.settings), max_frames(run.settings)))
+    frames = stated_frames(run.root, run.settings)
+    if math.isinf(frames):
+        frames = len(load_source(run.root, run.settings).samples) // settings.hop(run.settings)
+    return int(frames)
 
 
 def seconds_per_frame(chosen: dict, frames: int) -> tuple[float, float]:

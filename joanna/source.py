@@ -1,5 +1,6 @@
 """The source: its recordings, the audio used of each, and the sections it is cut into."""
 
+import contextlib
 import functools
 import math
 import re
@@ -115,6 +116,25 @@ def load_source(root: Path, settings: dict) -> Source:
     notes += skipped_files(root, settings)
     samples = crossfade(parts, _fade(settings))
     return Source(samples[: int(min(total, len(samples)))], notes, found)
+
+
+def max_frames(settings: dict) -> float:
+    """Most frames of an epoch, however long the source is; infinite for section-count auto."""
+    count = settings["section-count"]
+    return math.inf if count == "auto" else count * settings["block-count"]
+
+
+def stated_frames(root: Path, settings: dict) -> float:
+    """Frames of an epoch by the lengths that the recordings state; infinite if one that counts states none.
+
+    UserError if there are no recordings; those that cannot be read do not count.
+    """
+    seconds = 0.0
+    for path in source_files(root, settings):
+        with contextlib.suppress(UserError), Recording(path, f"source {path}") as recording:
+            seconds += max(0.0, recording.seconds - settings["start"])
+    most = min(seconds, settings["seconds"] or math.inf) * settings["sample-rate"]
+    return min(most / hop(settings), max_frames(settings))
 
 
 def _load_shares(files, total, settings):

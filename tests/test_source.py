@@ -1,8 +1,11 @@
+import struct
+
 import numpy as np
 import pytest
-from helpers import tone
+from helpers import tiny_run, tone
 from scipy.io import wavfile
 
+import preprocess
 from joanna import source
 from joanna.errors import UserError
 
@@ -155,6 +158,20 @@ def test_a_recording_without_a_stated_length_takes_part_in_a_folder(tmp_path, al
     (album / "2.wav").write_bytes(data)
     samples, *_ = source.load_source(tmp_path, settings("album"))
     assert_joined(samples, LOW[:640], tone(0.5)[:640])
+
+
+def test_a_recording_too_long_for_the_memory_is_refused_before_it_is_loaded(tmp_path):
+    path = tmp_path / "days.wav"
+    save(path, tone(0.1))
+    with path.open("r+b") as file:  # 149 hours, a sparse file
+        for place, size in ((4, 2**32 - 200), (40, 2**32 - 236)):
+            file.seek(place)
+            file.write(struct.pack("<I", size))
+        file.truncate(2**32 - 192)
+    run = tiny_run(tmp_path, f"source={path}", "section-count=auto", "frame-length=512", "overlap=16")
+    with pytest.raises(UserError, match=r"training with these settings takes about .* GB of memory"):
+        preprocess.main(run)
+    assert source.stated_frames(tmp_path, {**run.settings, "seconds": 2.0, "start": 1.0}) == 250
 
 
 def test_a_missing_source_is_refused(tmp_path):
