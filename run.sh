@@ -65,13 +65,17 @@ sys.exit(not (packages and (shutil.which("uv") or importlib.util.find_spec("pip"
 ' 2>/dev/null
 }
 
-# files of settings and clips, given relative to another folder
+# files of settings, clips and sources, given relative to another folder
 if [ "$called_from" != "$PWD" ]; then
     for argument in "$@"; do
         shift
-        case "$argument" in
-            /* | *=*) ;;
-            *.yaml | *.yml | *.wav) if [ -e "${called_from%/}/$argument" ]; then argument="${called_from%/}/$argument"; fi ;;
+        key=""
+        value="$argument"
+        case "$argument" in source=* | seed-source=*) key="${argument%%=*}=" value="${argument#*=}" ;; esac
+        case "$key$value" in
+            /* | *=/* | *=) ;;
+            *.yaml | *.yml | *.wav | *source=*)
+                if [ -e "${called_from%/}/$value" ]; then argument="$key${called_from%/}/$value"; fi ;;
         esac
         set -- "$@" "$argument"
     done

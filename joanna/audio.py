@@ -29,6 +29,7 @@ _MIN_PEAK = 0.01  # of full scale; quieter audio would lose much to the 16 bits 
 _MIN_MIX_POWER = 0.1  # relative to uncorrelated channels; with less, the channels cancel each other
 _SILENT_CHANNEL = 1e-4  # of the power of the loudest: -40 dB
 _OFFSET = 0.01  # of the audio's RMS; less comes from where it is cut
+# endings of the recordings in a folder, and of those that only ffmpeg reads
 SUFFIXES = set(".wav .flac .ogg .oga .opus .mp3 .aif .aiff .aifc .au .caf .w64 .rf64".split())
 FFMPEG_SUFFIXES = set(".m4a .m4b .aac .wma .mp4 .mov .mkv .webm .ape .wv .amr .ac3".split())
 PLAIN_NAME = r"\w[\w. -]{0,99}"  # of a file or folder; cannot lead elsewhere

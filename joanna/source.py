@@ -16,8 +16,6 @@ from joanna.excerpts import Excerpts, closest, crossfade
 from joanna.recording import Recording
 from joanna.settings import hop
 
-# suffixes of the recordings in a folder, and of those that only ffmpeg reads
-
 
 class Source(NamedTuple):
     """The audio of a source, or as much of it as the settings ask for."""

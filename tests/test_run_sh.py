@@ -115,6 +115,13 @@ def test_a_settings_file_may_be_given_relative_to_another_folder(project, tmp_pa
     assert errors.startswith(f"run.sh: {path}: unknown setting 'droput'")
 
 
+def test_a_source_may_be_given_relative_to_another_folder(project, tmp_path):
+    path = tmp_path / "my song.flac"
+    path.write_text("no audio")
+    process = start(project, f"source={path.relative_to('/')}", "name=elsewhere")
+    assert f"source {path}: " in process.communicate(timeout=60)[1]
+
+
 @pytest.fixture
 def no_venv(tmp_path):
     """A PATH whose Python leaves a part of .venv only, as on Debian without python3-venv."""
