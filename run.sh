@@ -65,17 +65,21 @@ sys.exit(not (packages and (shutil.which("uv") or importlib.util.find_spec("pip"
 ' 2>/dev/null
 }
 
-# files of settings, clips and sources, given relative to another folder
+from_caller() { # a path that may be relative to the folder of the call
+    case "$1" in
+        "" | /*) ;;
+        *) if [ -e "${called_from%/}/$1" ]; then printf '%s/' "${called_from%/}"; fi ;;
+    esac
+    printf '%s' "$1"
+}
+
 if [ "$called_from" != "$PWD" ]; then
     for argument in "$@"; do
         shift
-        key=""
-        value="$argument"
-        case "$argument" in source=* | seed-source=*) key="${argument%%=*}=" value="${argument#*=}" ;; esac
-        case "$key$value" in
-            /* | *=/* | *=) ;;
-            *.yaml | *.yml | *.wav | *source=*)
-                if [ -e "${called_from%/}/$value" ]; then argument="$key${called_from%/}/$value"; fi ;;
+        case "$argument" in
+            source=* | seed-source=*) argument="${argument%%=*}=$(from_caller "${argument#*=}")" ;;
+            *=*) ;;
+            *.yaml | *.yml | *.wav) argument="$(from_caller "$argument")" ;;
         esac
         set -- "$@" "$argument"
     done
